@@ -1,0 +1,297 @@
+//! The small key-value surface that state machines see. RocksDB stands behind it in production and an ordered map in
+//! models and simulations, so nothing above this file names a storage engine.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::ops::{Bound, ControlFlow};
+
+/// A named, separately ordered key space (a RocksDB column family).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Space(pub u8);
+
+impl Space {
+    /// Local facts of this disk: marker, vote, applied position. Never replicated, never in a snapshot.
+    pub const META: Space = Space(0);
+    /// The Raft log. Never in a snapshot.
+    pub const LOG: Space = Space(1);
+    /// Replicated facts of the host itself: apply version, feature announcements, alarms.
+    pub const SYSTEM: Space = Space(2);
+    /// Replicated facts of the application: its typed tables.
+    pub const STATE: Space = Space(3);
+
+    /// Every space, in the order of its number.
+    pub const ALL: [Space; 4] = [Space::META, Space::LOG, Space::SYSTEM, Space::STATE];
+    /// The spaces that a snapshot carries and that the state hash covers.
+    pub const REPLICATED: [Space; 2] = [Space::SYSTEM, Space::STATE];
+
+    /// The column family's name.
+    pub fn name(self) -> &'static str {
+        ["meta", "log", "system", "state"][self.0 as usize]
+    }
+}
+
+/// What a scan does with each row: go on, or stop.
+pub type Visit<'a> = dyn FnMut(&[u8], &[u8]) -> io::Result<ControlFlow<()>> + 'a;
+
+/// A half-open or unbounded range of keys.
+#[derive(Clone, Copy, Debug)]
+pub struct KeyRange<'a> {
+    pub from: Bound<&'a [u8]>,
+    pub to: Bound<&'a [u8]>,
+}
+
+impl<'a> KeyRange<'a> {
+    /// Every key of the space.
+    pub const ALL: KeyRange<'static> = KeyRange { from: Bound::Unbounded, to: Bound::Unbounded };
+
+    /// Keys from `from` (inclusive) to `to` (exclusive).
+    pub fn new(from: &'a [u8], to: &'a [u8]) -> Self {
+        KeyRange { from: Bound::Included(from), to: Bound::Excluded(to) }
+    }
+}
+
+/// The first key after every key with this prefix, or `None` when no such key exists.
+pub fn prefix_end(prefix: &[u8]) -> Option<Vec<u8>> {
+    let mut end = prefix.to_vec();
+    while let Some(last) = end.pop() {
+        if last < u8::MAX {
+            end.push(last + 1);
+            return Some(end);
+        }
+    }
+    None
+}
+
+/// A consistent view of the tables. An `Err` is a storage failure that the node must not survive.
+pub trait Read: Send + Sync {
+    fn get(&self, space: Space, key: &[u8]) -> io::Result<Option<Vec<u8>>>;
+
+    /// Visits rows in key order (descending when `reverse`).
+    fn scan(&self, space: Space, range: KeyRange<'_>, reverse: bool, visit: &mut Visit<'_>) -> io::Result<()>;
+
+    /// Visits every row whose key starts with `prefix`, ascending.
+    fn scan_prefix(&self, space: Space, prefix: &[u8], visit: &mut Visit<'_>) -> io::Result<()> {
+        let end = prefix_end(prefix);
+        let to = end.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
+        self.scan(space, KeyRange { from: Bound::Included(prefix), to }, false, visit)
+    }
+}
+
+/// One atomic change across spaces.
+#[derive(Clone, Debug, Default)]
+pub struct Batch {
+    pub ops: Vec<(Space, Vec<u8>, Option<Vec<u8>>)>,
+    /// Ranges deleted before `ops` are written.
+    pub cleared: Vec<(Space, Vec<u8>, Vec<u8>)>,
+}
+
+impl Batch {
+    pub fn put(&mut self, space: Space, key: impl Into<Vec<u8>>, value: impl Into<Vec<u8>>) {
+        self.ops.push((space, key.into(), Some(value.into())));
+    }
+
+    pub fn delete(&mut self, space: Space, key: impl Into<Vec<u8>>) {
+        self.ops.push((space, key.into(), None));
+    }
+
+    /// Deletes `from..to`; takes effect before every put of the same batch.
+    pub fn clear(&mut self, space: Space, from: impl Into<Vec<u8>>, to: impl Into<Vec<u8>>) {
+        self.cleared.push((space, from.into(), to.into()));
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.ops.is_empty() && self.cleared.is_empty()
+    }
+}
+
+/// Read-your-writes overlay of one apply batch. Rows reach the engine only when the whole batch is done, so a rejected
+/// command can be rolled back to its mark.
+pub struct Txn<'a> {
+    base: &'a dyn Read,
+    rows: Rows,
+    undo: Vec<((Space, Vec<u8>), Option<Option<Vec<u8>>>)>,
+}
+
+/// A point in a [`Txn`] to roll back to.
+#[derive(Clone, Copy, Debug)]
+pub struct Mark(usize);
+
+impl<'a> Txn<'a> {
+    pub fn new(base: &'a dyn Read) -> Self {
+        Txn { base, rows: BTreeMap::new(), undo: Vec::new() }
+    }
+
+    pub fn put(&mut self, space: Space, key: impl Into<Vec<u8>>, value: impl Into<Vec<u8>>) {
+        self.set(space, key.into(), Some(value.into()));
+    }
+
+    pub fn delete(&mut self, space: Space, key: impl Into<Vec<u8>>) {
+        self.set(space, key.into(), None);
+    }
+
+    fn set(&mut self, space: Space, key: Vec<u8>, value: Option<Vec<u8>>) {
+        let slot = (space, key);
+        let old = self.rows.insert(slot.clone(), value);
+        self.undo.push((slot, old));
+    }
+
+    /// The current point. Everything before it is kept by a later [`Txn::rollback`].
+    pub fn mark(&self) -> Mark {
+        Mark(self.undo.len())
+    }
+
+    /// Undoes every write since `mark`.
+    pub fn rollback(&mut self, mark: Mark) {
+        while self.undo.len() > mark.0 {
+            let Some((slot, old)) = self.undo.pop() else { return };
+            match old {
+                Some(value) => self.rows.insert(slot, value),
+                None => self.rows.remove(&slot),
+            };
+        }
+    }
+
+    /// The rows to write: `(space, key, new value or deletion)` in key order.
+    pub fn into_rows(self) -> Rows {
+        self.rows
+    }
+}
+
+impl Read for Txn<'_> {
+    fn get(&self, space: Space, key: &[u8]) -> io::Result<Option<Vec<u8>>> {
+        // The map's key owns its bytes, hence the copy; keys are tens of bytes.
+        match self.rows.get(&(space, key.to_vec())) {
+            Some(value) => Ok(value.clone()),
+            None => self.base.get(space, key),
+        }
+    }
+
+    fn scan(&self, space: Space, range: KeyRange<'_>, reverse: bool, visit: &mut Visit<'_>) -> io::Result<()> {
+        let mut own: Vec<(&[u8], Option<&[u8]>)> = overlay_range(&self.rows, space, range)
+            .map(|((_, key), value)| (key.as_slice(), value.as_deref()))
+            .collect();
+        if reverse {
+            own.reverse();
+        }
+        let mut own = own.into_iter().peekable();
+        let before = |a: &[u8], b: &[u8]| if reverse { a > b } else { a < b };
+        let mut stopped = false;
+        self.base.scan(space, range, reverse, &mut |key, value| {
+            while let Some((mine, row)) = own.next_if(|(mine, _)| before(mine, key)) {
+                if let Some(row) = row
+                    && visit(mine, row)?.is_break()
+                {
+                    stopped = true;
+                    return Ok(ControlFlow::Break(()));
+                }
+            }
+            let step = match own.next_if(|(mine, _)| *mine == key) {
+                Some((_, None)) => ControlFlow::Continue(()),
+                Some((_, Some(row))) => visit(key, row)?,
+                None => visit(key, value)?,
+            };
+            stopped = step.is_break();
+            Ok(step)
+        })?;
+        for (key, row) in own {
+            if stopped {
+                break;
+            }
+            if let Some(row) = row {
+                stopped = visit(key, row)?.is_break();
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Rows by space and key; `None` is a deletion.
+pub type Rows = BTreeMap<(Space, Vec<u8>), Option<Vec<u8>>>;
+
+fn overlay_range<'r>(
+    rows: &'r Rows,
+    space: Space,
+    range: KeyRange<'_>,
+) -> impl DoubleEndedIterator<Item = (&'r (Space, Vec<u8>), &'r Option<Vec<u8>>)> {
+    let from = match range.from {
+        Bound::Included(key) => Bound::Included((space, key.to_vec())),
+        Bound::Excluded(key) => Bound::Excluded((space, key.to_vec())),
+        Bound::Unbounded => Bound::Included((space, Vec::new())),
+    };
+    let to = match range.to {
+        Bound::Included(key) => Bound::Included((space, key.to_vec())),
+        Bound::Excluded(key) => Bound::Excluded((space, key.to_vec())),
+        Bound::Unbounded => Bound::Excluded((Space(space.0 + 1), Vec::new())),
+    };
+    // BTreeMap panics on inverted bounds; an inverted range simply holds nothing.
+    let inverted = match (&from, &to) {
+        (Bound::Included(a), Bound::Included(b)) => a > b,
+        (Bound::Included(a) | Bound::Excluded(a), Bound::Excluded(b) | Bound::Included(b)) => a >= b,
+        _ => false,
+    };
+    (!inverted).then(|| rows.range((from, to))).into_iter().flatten()
+}
+
+/// An in-memory table set, for models and unit tests.
+#[derive(Clone, Debug, Default)]
+pub struct MemTables {
+    rows: Rows,
+}
+
+impl MemTables {
+    /// Writes what [`Txn::into_rows`] returned.
+    pub fn commit(&mut self, rows: Rows) {
+        for ((space, key), value) in rows {
+            self.set(space, key, value);
+        }
+    }
+
+    /// Writes a batch: first its cleared ranges, then its rows.
+    pub fn write(&mut self, batch: &Batch) {
+        for (space, from, to) in &batch.cleared {
+            self.delete_range(*space, from, to);
+        }
+        for (space, key, value) in &batch.ops {
+            self.set(*space, key.clone(), value.clone());
+        }
+    }
+
+    fn set(&mut self, space: Space, key: Vec<u8>, value: Option<Vec<u8>>) {
+        match value {
+            Some(value) => self.rows.insert((space, key), Some(value)),
+            None => self.rows.remove(&(space, key)),
+        };
+    }
+
+    /// Number of rows in `space`.
+    pub fn len(&self, space: Space) -> usize {
+        overlay_range(&self.rows, space, KeyRange::ALL).count()
+    }
+
+    pub fn delete_range(&mut self, space: Space, from: &[u8], to: &[u8]) {
+        let doomed: Vec<_> =
+            overlay_range(&self.rows, space, KeyRange::new(from, to)).map(|(slot, _)| slot.clone()).collect();
+        for slot in doomed {
+            self.rows.remove(&slot);
+        }
+    }
+}
+
+impl Read for MemTables {
+    fn get(&self, space: Space, key: &[u8]) -> io::Result<Option<Vec<u8>>> {
+        Ok(self.rows.get(&(space, key.to_vec())).cloned().flatten())
+    }
+
+    fn scan(&self, space: Space, range: KeyRange<'_>, reverse: bool, visit: &mut Visit<'_>) -> io::Result<()> {
+        let rows = overlay_range(&self.rows, space, range);
+        let rows: Box<dyn Iterator<Item = _>> = if reverse { Box::new(rows.rev()) } else { Box::new(rows) };
+        for ((_, key), value) in rows {
+            if let Some(value) = value
+                && visit(key, value)?.is_break()
+            {
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,13 @@
+//! A replicated state machine host: openraft on RocksDB. It knows nothing of Milvus; see OVERVIEW.md for the paths of a
+//! write, a read and a snapshot, and for what is fsynced when.
+
+pub mod apply;
+pub mod codec;
+pub mod failpoint;
+pub mod kv;
+pub mod log;
+pub mod machine;
+pub mod snapshot;
+pub mod storage;
+pub mod system;
+pub mod types;
