@@ -3,11 +3,16 @@
 
 pub mod apply;
 pub mod codec;
+pub mod error;
 pub mod failpoint;
+pub mod host;
 pub mod kv;
 pub mod log;
 pub mod machine;
+pub mod network;
 pub mod snapshot;
 pub mod storage;
 pub mod system;
 pub mod types;
+
+pub use host::Host;

@@ -3,6 +3,7 @@
 //! Apply does not sync. The quorum's log holds every applied entry durably, the position lies in the same batch as the
 //! rows, and a purge comes later in the same write-ahead log, so a crash only means applying some entries again, exactly.
 
+use std::collections::VecDeque;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -13,6 +14,7 @@ use openraft::{OptionalSend, entry::RaftEntry};
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::{broadcast, watch};
 
+use super::hash::StateHash;
 use super::position::Position;
 use crate::codec::{self, corrupt};
 use crate::failpoint;
@@ -21,13 +23,15 @@ use crate::machine::{ApplyContext, Machine};
 use crate::snapshot::{self, SnapshotData, SnapshotHeader};
 use crate::storage::engine::Engine;
 use crate::storage::wal::Wal;
-use crate::system::{self, SystemCommand};
+use crate::system::{self, Alarm, SystemCommand};
 use crate::types::{CommandKind, Entry, LogId, Outcome, Payload, SnapshotMeta, StoredMembership, TypeConfig};
 
 /// Entries that one batch may hold: bounds memory and the delay of the first reply.
 const BATCH_ENTRIES_MAX: usize = 1024;
 /// Event batches that a slow subscriber may fall behind before it must resynchronise.
 const EVENTS_MAX: usize = 4096;
+/// Positions whose hash is remembered, so that nodes can be compared at a common index while they apply.
+const RECENT_HASHES: usize = 1024;
 
 /// The events of one applied entry; `index` is their revision.
 #[derive(Debug)]
@@ -49,6 +53,22 @@ pub(crate) struct StateShared<M: Machine> {
     /// Held for writing while a snapshot replaces the rows, so that nobody pins a half-installed state.
     gate: RwLock<()>,
     newest: Mutex<Option<Snapshot>>,
+    /// Decoded system rows, replaced before the index that changed them is published.
+    system: RwLock<Arc<SystemFacts>>,
+    recent: Mutex<VecDeque<(u64, StateHash)>>,
+}
+
+/// The host's own facts that every proposal looks at.
+#[derive(Debug)]
+pub(crate) struct SystemFacts {
+    pub apply_version: u32,
+    pub alarms: Vec<Alarm>,
+}
+
+impl SystemFacts {
+    fn read(rows: &dyn Read) -> io::Result<Arc<Self>> {
+        Ok(Arc::new(SystemFacts { apply_version: system::apply_version(rows)?, alarms: system::alarms(rows)? }))
+    }
 }
 
 /// A consistent view of the state together with its position.
@@ -100,6 +120,24 @@ impl<M: Machine> StateShared<M> {
         Ok(Snapshot { meta, snapshot: SnapshotData::Pinned { rows: view.rows(), header: Arc::new(header) } })
     }
 
+    /// The apply version and alarms in force.
+    pub fn system(&self) -> Arc<SystemFacts> {
+        self.system.read().clone()
+    }
+
+    /// Hashes after recent batches, newest first.
+    pub fn recent_hashes(&self) -> Vec<(u64, StateHash)> {
+        self.recent.lock().iter().rev().copied().collect()
+    }
+
+    fn remember(&self, position: &Position) {
+        let mut recent = self.recent.lock();
+        if recent.len() == RECENT_HASHES {
+            recent.pop_front();
+        }
+        recent.push_back((position.applied.map_or(0, |id| id.index()), position.hash));
+    }
+
     fn publish(&self, applied: Option<LogId>, events: Vec<AppliedEvents<M::Event>>) {
         for batch in events {
             // Nobody listening is fine.
@@ -121,6 +159,7 @@ impl<M: Machine> StateStore<M> {
         snapshot::resume_install(engine.as_ref(), &snapshot_dir)?;
         let position = Position::read(engine.as_ref())?;
         machine.restored(engine.as_ref())?;
+        let system = RwLock::new(SystemFacts::read(engine.as_ref())?);
         let shared = StateShared {
             engine,
             machine,
@@ -130,7 +169,10 @@ impl<M: Machine> StateStore<M> {
             snapshot_dir,
             gate: RwLock::new(()),
             newest: Mutex::new(None),
+            system,
+            recent: Mutex::new(VecDeque::with_capacity(RECENT_HASHES)),
         };
+        shared.remember(&position);
         Ok(StateStore { shared: Arc::new(shared), position })
     }
 
@@ -157,10 +199,15 @@ impl<M: Machine> StateStore<M> {
             }
         }
         let batch = self.changes(txn, &mut next)?;
+        let system_changed = batch.ops.iter().any(|(space, _, _)| *space == Space::SYSTEM);
         failpoint::point("apply.before_write");
         shared.engine.write(batch)?;
         failpoint::point("apply.after_write");
+        if system_changed {
+            *shared.system.write() = SystemFacts::read(shared.engine.as_ref())?;
+        }
         self.position = next;
+        shared.remember(&self.position);
         shared.publish(self.position.applied, published);
         replies.into_iter().for_each(|(responder, outcome)| responder.send(outcome));
         Ok(())
@@ -267,6 +314,8 @@ impl<M: Machine> RaftStateMachine<TypeConfig> for StateStore<M> {
             snapshot::install(shared.engine.as_ref(), &file)?;
             self.position = Position::read(shared.engine.as_ref())?;
             shared.machine.restored(shared.engine.as_ref())?;
+            *shared.system.write() = SystemFacts::read(shared.engine.as_ref())?;
+            shared.remember(&self.position);
             *shared.newest.lock() = None;
         }
         shared.applied.send_replace(self.position.applied);

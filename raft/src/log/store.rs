@@ -115,9 +115,10 @@ impl LogStore {
         }
     }
 
-    /// The entry at `index`, if it is still held.
-    pub fn entry(&self, index: u64) -> io::Result<Option<Entry>> {
-        Ok(self.read(index, index.saturating_add(1), READ_BYTES_MAX)?.into_iter().next())
+    /// Entries of `start..end` that are still held, fewer when they are large.
+    pub fn entries(&self, start: u64, end: u64) -> io::Result<Vec<Entry>> {
+        let first = self.state.lock().purged.map_or(0, |id| id.index() + 1);
+        self.read(start.max(first), end, READ_BYTES_MAX)
     }
 
     /// Entries of `start..end` in order, up to `bytes_max` bytes but at least one if there is one.

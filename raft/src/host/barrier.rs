@@ -1,0 +1,99 @@
+//! Confirming leadership, once for everybody who waits: calls that arrive while one confirmation runs share the next.
+//!
+//! The leader's lease is good for a read or a timestamp only within 3/4 of what followers granted, and never across a
+//! suspension of the machine; otherwise a quorum is asked. The linearizer refuses during a leadership transfer, which a
+//! look at the last acknowledgement would not.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use openraft::errors::{LinearizableReadError, RaftError};
+use openraft::raft::ReadPolicy;
+use openraft::raft::linearizable_read::LinearizerOption;
+use parking_lot::Mutex;
+use tokio::sync::{Notify, oneshot};
+
+use super::clock::SuspendDetector;
+use crate::apply::StateStore;
+use crate::error::ReadError;
+use crate::machine::Machine;
+use crate::types::TypeConfig;
+
+type Raft<M> = openraft::Raft<TypeConfig, StateStore<M>>;
+
+/// This node led at a moment after the question was asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Confirmed {
+    pub term: u64,
+    /// Everything acknowledged before that moment lies at or below this index.
+    pub index: u64,
+}
+
+type Answer = Result<Confirmed, ReadError>;
+
+/// Collects waiters and confirms for all of them at once.
+pub struct LeaderChecks {
+    waiting: Arc<Waiting>,
+}
+
+#[derive(Default)]
+struct Waiting {
+    queue: Mutex<Vec<oneshot::Sender<Answer>>>,
+    arrived: Notify,
+}
+
+impl LeaderChecks {
+    /// Starts the confirming task on the current runtime.
+    pub fn start<M: Machine>(raft: Raft<M>, lease: Duration) -> Self {
+        let waiting = Arc::new(Waiting::default());
+        tokio::spawn(run(raft, lease, waiting.clone()));
+        LeaderChecks { waiting }
+    }
+
+    /// Confirms that this node leads, at a moment after this call began.
+    pub async fn confirm(&self) -> Answer {
+        let (sender, answer) = oneshot::channel();
+        self.waiting.queue.lock().push(sender);
+        self.waiting.arrived.notify_one();
+        answer.await.unwrap_or(Err(ReadError::Stopped))
+    }
+}
+
+async fn run<M: Machine>(raft: Raft<M>, lease: Duration, waiting: Arc<Waiting>) {
+    let suspensions = SuspendDetector::new();
+    loop {
+        waiting.arrived.notified().await;
+        let batch = std::mem::take(&mut *waiting.queue.lock());
+        if batch.is_empty() {
+            continue;
+        }
+        let answer = confirm(&raft, lease, &suspensions).await;
+        for waiter in batch {
+            // A waiter that timed out does not need the answer.
+            let _ = waiter.send(answer.clone());
+        }
+        if answer == Err(ReadError::Stopped) {
+            return;
+        }
+    }
+}
+
+async fn confirm<M: Machine>(raft: &Raft<M>, lease: Duration, suspensions: &SuspendDetector) -> Answer {
+    let option = if suspensions.suspended() {
+        tracing::warn!("the machine was suspended; leadership is confirmed by a quorum");
+        LinearizerOption::from(ReadPolicy::ReadIndex)
+    } else {
+        LinearizerOption::new(Some(lease * 3 / 4), true)
+    };
+    let answer = match raft.get_read_linearizer(option.with_wait_timeout(lease)).await {
+        Ok(linearizer) => {
+            let read = linearizer.read_log_id();
+            Ok(Confirmed { term: **read.committed_leader_id(), index: read.index() })
+        }
+        Err(RaftError::APIError(LinearizableReadError::ForwardToLeader(_))) => Err(ReadError::NotLeader),
+        Err(RaftError::APIError(LinearizableReadError::QuorumNotEnough(_))) => Err(ReadError::NoQuorum),
+        Err(RaftError::Fatal(_)) => Err(ReadError::Stopped),
+    };
+    // The wait itself may have been interrupted by a suspension: then the answer may be older than it looks.
+    if answer.is_ok() && suspensions.suspended() { Err(ReadError::NoQuorum) } else { answer }
+}

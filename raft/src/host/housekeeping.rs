@@ -1,0 +1,104 @@
+//! What a node looks after all the time: free space, the size of its log, the speed of its disk, and, on the leader, the
+//! apply version that everybody can execute.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use openraft::async_runtime::WatchReceiver;
+
+use super::config::KEEP_LOG_ENTRIES;
+use super::start::HostCore;
+use crate::machine::Machine;
+use crate::system::{self, Alarm, AlarmKind, SystemCommand};
+
+const PERIOD: Duration = Duration::from_secs(1);
+/// The log is purged in steps of at least this many entries.
+const PURGE_STEP: u64 = 10_000;
+
+pub(super) async fn run<M: Machine>(core: Arc<HostCore<M>>) {
+    let mut failure = core.failure();
+    while failure.borrow().is_none() {
+        if let Err(error) = core.look_after().await {
+            tracing::warn!(%error, "housekeeping");
+        }
+        let _ = tokio::time::timeout(PERIOD, failure.changed()).await;
+    }
+}
+
+impl<M: Machine> HostCore<M> {
+    async fn look_after(&self) -> std::io::Result<()> {
+        self.look_after_disk().await?;
+        self.look_after_log().await?;
+        self.raise_apply_version().await?;
+        let addresses: Vec<String> = self.members().into_iter().map(|(_, member)| member.peer).collect();
+        self.transport.retain(&addresses);
+        let p99 = self.wal.sync_p99();
+        if p99 > Duration::from_millis(self.config.election_min_ms) / 10 {
+            tracing::warn!(?p99, "syncing the write-ahead log takes more than a tenth of the election timeout");
+        }
+        if self.shared.engine.stalled() {
+            tracing::warn!("RocksDB delays writes: compaction is behind");
+        }
+        Ok(())
+    }
+
+    async fn look_after_disk(&self) -> std::io::Result<()> {
+        let state = self.disk.state()?;
+        let alarm = Alarm { kind: AlarmKind::NoSpace, node: self.identity.node_id };
+        let raised = self.shared.system().alarms.contains(&alarm);
+        let command = match (state.short, state.ample, raised) {
+            (true, _, false) => {
+                tracing::error!(free_bytes = state.free, "the disk is nearly full; raising NOSPACE");
+                SystemCommand::RaiseAlarm(alarm)
+            }
+            (_, true, true) => SystemCommand::ClearAlarm(alarm),
+            _ => {
+                return if state.free < self.config.min_free_bytes / 4 {
+                    self.disk.drop_ballast()
+                } else {
+                    self.disk.keep_ballast()
+                };
+            }
+        };
+        // Not heard by the leader: tried again in a second.
+        let _ = self.submit_system(&command).await;
+        Ok(())
+    }
+
+    async fn look_after_log(&self) -> std::io::Result<()> {
+        let (snapshot, purged) = {
+            let metrics = self.raft.metrics();
+            let metrics = metrics.borrow_watched();
+            (metrics.snapshot.map_or(0, |id| id.index()), metrics.purged.map_or(0, |id| id.index()))
+        };
+        if self.log.bytes_after(snapshot) > self.config.snapshot_log_bytes {
+            self.raft.trigger().snapshot().await.map_err(std::io::Error::other)?;
+        }
+        let upto = self.log.purge_point(self.config.keep_log_bytes, KEEP_LOG_ENTRIES).unwrap_or(0).min(snapshot);
+        if upto >= purged + PURGE_STEP {
+            self.raft.trigger().purge_log(upto).await.map_err(std::io::Error::other)?;
+            let log = self.log.clone();
+            // Slow, and of no consequence when it fails: the rows are gone either way.
+            tokio::task::spawn_blocking(move || log.reclaim());
+        }
+        Ok(())
+    }
+
+    /// Once every member announced a newer version, commands may use it.
+    async fn raise_apply_version(&self) -> std::io::Result<()> {
+        if !self.leadership.borrow().is_self {
+            return Ok(());
+        }
+        let current = self.shared.system().apply_version;
+        let mut lowest = M::APPLY_VERSION;
+        for (node, _) in self.members() {
+            let facts = system::node_facts(self.shared.engine.as_ref(), node)?;
+            lowest = lowest.min(facts.map_or(0, |facts| facts.apply_version));
+        }
+        if lowest > current {
+            // Not accepted: tried again in a second.
+            let _ = self.propose_system(&SystemCommand::RaiseApplyVersion { version: lowest }).await;
+        }
+        Ok(())
+    }
+}

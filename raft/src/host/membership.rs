@@ -1,0 +1,164 @@
+//! Changing who belongs to the cluster, and who leads it. Each operation is one step that may be asked for again.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use openraft::ChangeMembers;
+use openraft::async_runtime::WatchReceiver;
+use openraft::errors::{ChangeMembershipError, ClientWriteError, InitializeError, RaftError};
+
+use super::start::HostCore;
+use crate::error::ChangeError;
+use crate::machine::Machine;
+use crate::storage::marker::ClusterId;
+use crate::system::{self, Alarm, SystemCommand};
+use crate::types::{Member, NodeId, TypeConfig};
+
+type Change = ChangeMembers<NodeId, Member>;
+
+impl<M: Machine> HostCore<M> {
+    /// Gives a node without a membership its first one. All voters of it must be running and empty.
+    pub async fn initialize(&self, members: BTreeMap<NodeId, Member>) -> Result<ClusterId, ChangeError> {
+        if !members.contains_key(&self.identity.node_id) {
+            return Err(ChangeError::Invalid(format!("the members must include this node, {}", self.identity.node_id)));
+        }
+        let cluster_id = self.identity.cluster_id().unwrap_or_else(|| ClusterId(rand::random()));
+        self.identity.join(cluster_id).map_err(|error| ChangeError::Invalid(error.to_string()))?;
+        match self.raft.initialize(members).await {
+            Ok(()) => Ok(cluster_id),
+            Err(RaftError::APIError(InitializeError::NotAllowed(_))) => {
+                Err(ChangeError::Invalid(format!("this node belongs to cluster {cluster_id} already")))
+            }
+            Err(RaftError::APIError(error)) => Err(ChangeError::Invalid(error.to_string())),
+            Err(RaftError::Fatal(_)) => Err(ChangeError::Stopped),
+        }
+    }
+
+    /// Adds a node that receives the log and does not vote. Returns the entry's index. Repeating it changes nothing.
+    pub async fn add_learner(&self, id: NodeId, member: Member) -> Result<u64, ChangeError> {
+        let _one = self.changing.lock().await;
+        let facts = system::node_facts(self.shared.engine.as_ref(), id).map_err(|_| ChangeError::Stopped)?;
+        if id == 0 || facts.is_some_and(|facts| facts.retired) {
+            return Err(ChangeError::Invalid(format!("node id {id} was used before or is 0; ids are never reused")));
+        }
+        for (other, known) in self.members() {
+            if other == id && known != member {
+                return Err(ChangeError::Invalid(format!("node {id} is a member already, at {known}")));
+            }
+            if other != id && known.peer == member.peer {
+                return Err(ChangeError::Invalid(format!("node {other} is reached at {} already", member.peer)));
+            }
+        }
+        written(self.raft.add_learner(id, member, false).await)
+    }
+
+    /// Makes learners voters.
+    pub async fn promote(&self, id: NodeId) -> Result<u64, ChangeError> {
+        self.known(id)?;
+        self.change(Change::AddVoterIds(BTreeSet::from([id])), true).await
+    }
+
+    /// Makes the learner `new` a voter and the voter `old` a learner, in one change.
+    pub async fn swap(&self, old: NodeId, new: NodeId) -> Result<u64, ChangeError> {
+        self.known(new)?;
+        let mut voters = self.voters();
+        if !voters.remove(&old) {
+            return Err(ChangeError::Invalid(format!("node {old} is not a voter")));
+        }
+        voters.insert(new);
+        self.change(Change::ReplaceAllVoters(voters), true).await
+    }
+
+    /// Takes a node out and closes its id. The leader must hand over first.
+    pub async fn remove(&self, id: NodeId) -> Result<u64, ChangeError> {
+        self.known(id)?;
+        if id == self.identity.node_id {
+            return Err(ChangeError::Invalid(format!("node {id} leads; transfer leadership first")));
+        }
+        let voters = self.voters();
+        if voters.contains(&id) && voters.len() == 1 {
+            return Err(ChangeError::Invalid("the last voter cannot be removed".into()));
+        }
+        let index = if voters.contains(&id) {
+            self.change(Change::RemoveVoters(BTreeSet::from([id])), false).await?
+        } else {
+            self.change(Change::RemoveNodes(BTreeSet::from([id])), false).await?
+        };
+        // Not recorded for now: the node is out all the same, and removing it again would say so.
+        if let Err(error) = self.propose_system(&SystemCommand::Retire { node: id }).await {
+            tracing::warn!(node = id, %error, "removed, but its id could not be closed");
+        }
+        Ok(index)
+    }
+
+    /// Asks a voter to take over: `to`, or the one that holds most of the log. Success shows in [`HostCore::leadership`].
+    pub async fn start_transfer(&self, to: Option<NodeId>) -> Result<NodeId, ChangeError> {
+        self.require_leader()?;
+        let matched = self.matched();
+        let voters = self.voters();
+        let others = voters.iter().filter(|id| **id != self.identity.node_id);
+        let best = others.max_by_key(|id| matched.get(id).copied().unwrap_or(0)).copied();
+        let Some(target) = to.or(best) else {
+            return Err(ChangeError::Invalid("there is no other voter".into()));
+        };
+        if !voters.contains(&target) {
+            return Err(ChangeError::Invalid(format!("node {target} is not a voter")));
+        }
+        if target == self.identity.node_id {
+            return Ok(target);
+        }
+        // openraft waits until the target holds every entry, and stops taking proposals until then.
+        self.raft.trigger().transfer_leader(target).await.map_err(|_| ChangeError::Stopped)?;
+        Ok(target)
+    }
+
+    /// Withdraws an alarm; it comes back when its cause lasts.
+    pub async fn clear_alarm(&self, alarm: Alarm) -> Result<(), ChangeError> {
+        self.require_leader()?;
+        let cleared = self.propose_system(&SystemCommand::ClearAlarm(alarm)).await;
+        cleared.map(drop).map_err(|error| ChangeError::TimedOut(error.to_string()))
+    }
+
+    fn matched(&self) -> BTreeMap<NodeId, u64> {
+        let metrics = self.raft.metrics();
+        let metrics = metrics.borrow_watched();
+        let replication = metrics.replication.iter().flatten();
+        replication.map(|(id, matched)| (*id, matched.as_ref().map_or(0, |id| id.index()))).collect()
+    }
+
+    fn known(&self, id: NodeId) -> Result<(), ChangeError> {
+        self.require_leader()?;
+        match self.member(id) {
+            Some(_) => Ok(()),
+            None => Err(ChangeError::Invalid(format!("node {id} is not a member"))),
+        }
+    }
+
+    fn require_leader(&self) -> Result<(), ChangeError> {
+        let leadership = *self.leadership.borrow();
+        if leadership.is_self { Ok(()) } else { Err(ChangeError::NotLeader { leader: leadership.leader }) }
+    }
+
+    async fn change(&self, change: Change, retain: bool) -> Result<u64, ChangeError> {
+        let _one = self.changing.lock().await;
+        written(self.raft.change_membership(change, retain).await)
+    }
+}
+
+type Written = Result<openraft::raft::ClientWriteResponse<TypeConfig>, RaftError<TypeConfig, ClientWriteError<TypeConfig>>>;
+
+fn written(result: Written) -> Result<u64, ChangeError> {
+    match result {
+        Ok(response) => Ok(response.log_id.index()),
+        Err(RaftError::APIError(ClientWriteError::ForwardToLeader(forward))) => {
+            Err(ChangeError::NotLeader { leader: forward.leader_id })
+        }
+        Err(RaftError::APIError(ClientWriteError::ChangeMembershipError(ChangeMembershipError::InProgress(_)))) => {
+            Err(ChangeError::InProgress)
+        }
+        Err(RaftError::APIError(ClientWriteError::ChangeMembershipError(error))) => {
+            Err(ChangeError::Invalid(error.to_string()))
+        }
+        Err(RaftError::APIError(error)) => Err(ChangeError::TimedOut(error.to_string())),
+        Err(RaftError::Fatal(_)) => Err(ChangeError::Stopped),
+    }
+}

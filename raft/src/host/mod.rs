@@ -1,0 +1,21 @@
+//! The host: one node of the replicated state machine, as the rest of the process uses it.
+
+mod barrier;
+mod bootstrap;
+mod clock;
+mod config;
+mod housekeeping;
+mod inspect;
+mod membership;
+mod propose;
+mod read;
+mod start;
+mod status;
+
+pub use barrier::Confirmed;
+pub use config::HostConfig;
+pub use inspect::LogLine;
+pub use propose::{Applied, PROPOSAL_BYTES_MAX, Proposal};
+pub(crate) use start::HostCore;
+pub use start::Host;
+pub use status::{HostStatus, MemberStatus, NodeState};

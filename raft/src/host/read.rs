@@ -1,0 +1,120 @@
+//! Linearizable reads on any node: learn from the leader how far to be, then be there.
+
+use tokio::time::{Instant, timeout_at};
+use tonic::Code;
+
+use super::start::HostCore;
+use crate::apply::StateView;
+use crate::error::ReadError;
+use crate::machine::Machine;
+use crate::network::proto::ReadIndexRequest;
+
+/// One asynchronous flight of read-index requests of a follower; waiters of the same flight share its answer.
+pub(super) type Flight = tokio::sync::Mutex<()>;
+
+impl<M: Machine> HostCore<M> {
+    /// Returns, with the applied index, once [`HostCore::view`] shows everything that was acknowledged before this call.
+    pub async fn read_barrier(&self, deadline: Instant) -> Result<u64, ReadError> {
+        let index = timeout_at(deadline, self.read_index()).await.map_err(|_| ReadError::NoQuorum)??;
+        let mut applied = self.shared.applied.subscribe();
+        let reached = applied.wait_for(|applied| applied.is_some_and(|id| id.index() >= index));
+        let reached = timeout_at(deadline, reached).await.map_err(|_| ReadError::Behind)?;
+        reached.map(|applied| applied.map_or(0, |id| id.index())).map_err(|_| ReadError::Stopped)
+    }
+
+    /// Confirms that this node still leads `term`, at a moment after this call began.
+    pub async fn confirm_leader(&self, term: u64) -> Result<(), ReadError> {
+        let confirmed = self.leader_checks.confirm().await?;
+        if confirmed.term == term { Ok(()) } else { Err(ReadError::NotLeader) }
+    }
+
+    /// A consistent view of everything applied so far.
+    pub fn view(&self) -> std::io::Result<StateView> {
+        self.shared.view()
+    }
+
+    async fn read_index(&self) -> Result<u64, ReadError> {
+        loop {
+            let leadership = *self.leadership.borrow();
+            let attempt = match leadership.leader {
+                None => Err(ReadError::NoLeader),
+                Some(_) if leadership.is_self => self.leader_checks.confirm().await.map(|confirmed| confirmed.index),
+                Some(leader) => self.follower_checks.ask(|| self.ask_leader(leader)).await,
+            };
+            match attempt {
+                Err(ReadError::NotLeader | ReadError::NoLeader | ReadError::NoQuorum) => {
+                    // Leadership is changing, or the lease ran out: wait for news or a moment. The caller's deadline bounds it.
+                    let mut changes = self.leadership.clone();
+                    let _ = tokio::time::timeout(self.retry_pause, changes.changed()).await;
+                }
+                other => return other,
+            }
+        }
+    }
+
+    async fn ask_leader(&self, leader: u64) -> Result<u64, ReadError> {
+        let member = self.member(leader).ok_or(ReadError::NoLeader)?;
+        let client = self.transport.client(leader, &member);
+        let mut rpc = client.rpc().map_err(|_| ReadError::NoLeader)?;
+        match rpc.read_index(client.sign_bounded(ReadIndexRequest {})).await {
+            Ok(reply) => Ok(reply.into_inner().index),
+            Err(status) if status.code() == Code::Unavailable => Err(ReadError::NotLeader),
+            Err(_) => Err(ReadError::NoQuorum),
+        }
+    }
+}
+
+/// Coalesces a follower's read-index requests: one is in flight, everybody who came before it left shares the answer.
+#[derive(Default)]
+pub struct FollowerChecks {
+    flight: Flight,
+    queue: parking_lot::Mutex<Vec<tokio::sync::oneshot::Sender<Result<u64, ReadError>>>>,
+}
+
+impl FollowerChecks {
+    /// Waits for the answer of a request that starts after this call.
+    pub async fn ask<F: Future<Output = Result<u64, ReadError>>>(&self, request: impl Fn() -> F) -> Result<u64, ReadError> {
+        let (sender, mut answer) = tokio::sync::oneshot::channel();
+        self.queue.lock().push(sender);
+        tokio::select! {
+            biased;
+            shared = &mut answer => return shared.unwrap_or(Err(ReadError::NoQuorum)),
+            _turn = self.flight.lock() => {
+                let batch = std::mem::take(&mut *self.queue.lock());
+                if !batch.is_empty() {
+                    let result = request().await;
+                    for waiter in batch {
+                        // A waiter that timed out does not need the answer.
+                        let _ = waiter.send(result.clone());
+                    }
+                }
+            }
+        }
+        answer.await.unwrap_or(Err(ReadError::NoQuorum))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    #[tokio::test]
+    async fn many_readers_share_few_requests_and_never_an_older_one() {
+        let checks = FollowerChecks::default();
+        let started = AtomicU64::new(0);
+        let ask = || {
+            let started = &started;
+            async move {
+                let number = started.fetch_add(1, Ordering::SeqCst) + 1;
+                tokio::task::yield_now().await;
+                Ok(number)
+            }
+        };
+        let answers = futures::future::join_all((0..100).map(|_| checks.ask(ask))).await;
+        assert!(started.load(Ordering::SeqCst) <= 2, "100 concurrent readers need two requests at most");
+        let before = started.load(Ordering::SeqCst);
+        assert!(answers.iter().all(|answer| answer.clone().is_ok()));
+        assert_eq!(checks.ask(ask).await, Ok(before + 1), "a later reader gets a later request");
+    }
+}

@@ -1,0 +1,289 @@
+//! Bringing a node up and down.
+
+use std::collections::BTreeSet;
+use std::ops::Deref;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use openraft::async_runtime::WatchReceiver;
+use parking_lot::Mutex;
+use tokio::runtime::{Builder, Handle, Runtime};
+use tokio::sync::{Semaphore, broadcast, watch};
+use tokio::time::Instant;
+
+use super::barrier::LeaderChecks;
+use super::config::HostConfig;
+use super::read::FollowerChecks;
+use super::{bootstrap, housekeeping};
+use crate::apply::{AppliedEvents, StateShared, StateStore};
+use crate::error::StartError;
+use crate::log::LogStore;
+use crate::machine::Machine;
+use crate::network::proto::peer_server::PeerServer;
+use crate::network::{Identity, PeerService, Secret, Transport};
+use crate::storage::disk::DiskGuard;
+use crate::storage::engine::Engine;
+use crate::storage::marker::Marker;
+use crate::storage::rocks::RocksEngine;
+use crate::storage::wal::Wal;
+use crate::types::{Leadership, Member, NodeId, TypeConfig};
+
+/// Threads for Raft, its peers and apply; client load runs on other threads.
+const RAFT_THREADS: usize = 2;
+/// How long a stopping node waits for its own tasks.
+const STOP_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Everything that the host's parts share.
+pub struct HostCore<M: Machine> {
+    pub(crate) raft: openraft::Raft<TypeConfig, StateStore<M>>,
+    pub(crate) shared: Arc<StateShared<M>>,
+    pub(crate) identity: Arc<Identity>,
+    pub(crate) leader_checks: LeaderChecks,
+    pub(crate) snapshot_dir: PathBuf,
+    pub(super) config: HostConfig,
+    pub(super) transport: Transport,
+    pub(super) log: LogStore,
+    pub(super) wal: Wal,
+    pub(super) disk: DiskGuard,
+    pub(super) leadership: watch::Receiver<Leadership>,
+    pub(super) follower_checks: FollowerChecks,
+    pub(super) in_flight: Semaphore,
+    pub(super) retry_pause: Duration,
+    /// One membership change at a time from this node.
+    pub(super) changing: tokio::sync::Mutex<()>,
+    pub(super) started: Instant,
+    votes_after: Instant,
+    failure: watch::Sender<Option<String>>,
+}
+
+/// A running node. Dropping it without [`Host::stop`] is a crash that the disk survives.
+pub struct Host<M: Machine> {
+    core: Arc<HostCore<M>>,
+    runtime: Mutex<Option<Runtime>>,
+    handle: Handle,
+}
+
+impl<M: Machine> Deref for Host<M> {
+    type Target = HostCore<M>;
+
+    fn deref(&self) -> &HostCore<M> {
+        &self.core
+    }
+}
+
+impl<M: Machine> Host<M> {
+    /// Opens the node's disk and joins its cluster. Returns before a leader is known.
+    pub async fn start(config: HostConfig, machine: M) -> Result<Arc<Self>, StartError> {
+        let runtime = Builder::new_multi_thread().worker_threads(RAFT_THREADS).thread_name("raft").enable_all().build()?;
+        let handle = runtime.handle().clone();
+        let starting = handle.spawn(HostCore::start(config, machine));
+        let core = match starting.await {
+            Ok(Ok(core)) => core,
+            Ok(Err(error)) => {
+                runtime.shutdown_background();
+                return Err(error);
+            }
+            Err(error) => {
+                runtime.shutdown_background();
+                return Err(StartError::Raft(error.to_string()));
+            }
+        };
+        Ok(Arc::new(Host { core, runtime: Mutex::new(Some(runtime)), handle }))
+    }
+
+    /// The peers' service, to be served on the peer listener, on [`Host::runtime`].
+    pub fn peer_service(&self) -> PeerServer<PeerService<M>> {
+        PeerService::server(self.core.clone())
+    }
+
+    /// The runtime that Raft runs on, apart from client load.
+    pub fn runtime(&self) -> &Handle {
+        &self.handle
+    }
+
+    /// Stops Raft and syncs the log. Transfer leadership first for a stop that nobody notices.
+    pub async fn stop(&self) {
+        let core = self.core.clone();
+        let stopping = self.handle.spawn(async move {
+            // A core that already stopped has nothing to say.
+            let _ = core.raft.shutdown().await;
+            if let Err(error) = core.wal.barrier().await {
+                tracing::warn!(%error, "the log could not be synced while stopping");
+            }
+        });
+        let _ = tokio::time::timeout(STOP_TIMEOUT, stopping).await;
+        if let Some(runtime) = self.runtime.lock().take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+impl<M: Machine> Drop for Host<M> {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.runtime.lock().take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+impl<M: Machine> HostCore<M> {
+    async fn start(config: HostConfig, machine: M) -> Result<Arc<Self>, StartError> {
+        let options = Arc::new(config.openraft()?);
+        std::fs::create_dir_all(&config.data_dir)?;
+        let engine: Arc<dyn Engine> = Arc::new(RocksEngine::open(&config.data_dir.join("db"), config.budget)?);
+        let mut marker = Marker::open(engine.as_ref(), config.node_id)?;
+        match (marker.cluster_id, config.cluster_id()) {
+            // A restored or joined disk already knows its cluster; the configured first members are history then.
+            (Some(_), _) | (None, None) => {}
+            (None, Some(cluster_id)) => marker.join(engine.as_ref(), cluster_id)?,
+        }
+        let wal = Wal::start(engine.clone(), &config.data_dir.join("synced.mark"))?;
+        let log = LogStore::open(engine.clone(), wal.clone())?;
+        let snapshot_dir = config.data_dir.join("snapshots");
+        let store = StateStore::open(engine.clone(), wal.clone(), snapshot_dir.clone(), machine)?;
+        let shared = store.shared();
+        let identity = Arc::new(Identity::new(marker, Secret::derive(&config.secret), engine));
+        let lease = config.lease();
+        let transport = Transport::new(identity.clone(), lease.max(Duration::from_millis(500)) * 2, lease);
+        let pristine = log.is_pristine();
+        let raft = openraft::Raft::new(config.node_id, options, transport.clone(), log.clone(), store).await;
+        let raft = raft.map_err(|error| StartError::Raft(error.to_string()))?;
+        let leadership = publish_leadership(&raft);
+        let core = Arc::new(HostCore {
+            leader_checks: LeaderChecks::start(raft.clone(), lease),
+            shared,
+            identity,
+            snapshot_dir,
+            transport,
+            log,
+            wal,
+            disk: DiskGuard::new(&config.data_dir, config.min_free_bytes, config.ballast_bytes),
+            leadership,
+            follower_checks: FollowerChecks::default(),
+            in_flight: Semaphore::new(config.max_proposal_bytes_in_flight),
+            retry_pause: Duration::from_millis(config.heartbeat_ms.clamp(5, 50)),
+            changing: tokio::sync::Mutex::new(()),
+            started: Instant::now(),
+            votes_after: if pristine { Instant::now() } else { Instant::now() + lease },
+            failure: watch::Sender::new(None),
+            raft,
+            config,
+        });
+        core.spawn_tasks();
+        Ok(core)
+    }
+
+    fn spawn_tasks(self: &Arc<Self>) {
+        tokio::spawn(watch_failure(self.clone()));
+        tokio::spawn(hold_elections(self.clone()));
+        tokio::spawn(bootstrap::run(self.clone()));
+        tokio::spawn(housekeeping::run(self.clone()));
+    }
+
+    /// Whether the lease that this node may have granted before its restart has run out.
+    pub(crate) fn may_vote(&self) -> bool {
+        Instant::now() >= self.votes_after
+    }
+
+    /// Stops being trustworthy: the process should exit with this message.
+    pub(crate) fn fail(&self, why: &str) {
+        self.failure.send_if_modified(|failure| {
+            let first = failure.is_none();
+            if first {
+                tracing::error!(why, "this node cannot go on");
+                *failure = Some(why.to_string());
+            }
+            first
+        });
+    }
+
+    /// Holds the reason once this node must stop.
+    pub fn failure(&self) -> watch::Receiver<Option<String>> {
+        self.failure.subscribe()
+    }
+
+    /// Who leads, as this node sees it.
+    pub fn leadership(&self) -> watch::Receiver<Leadership> {
+        self.leadership.clone()
+    }
+
+    /// What changed, from now on. A receiver that falls behind gets `Lagged` and must read the state again.
+    pub fn events(&self) -> broadcast::Receiver<Arc<AppliedEvents<M::Event>>> {
+        self.shared.events.subscribe()
+    }
+
+    pub fn node_id(&self) -> NodeId {
+        self.identity.node_id
+    }
+
+    /// The secret that calls between members carry.
+    pub fn secret(&self) -> &Secret {
+        self.identity.secret()
+    }
+
+    /// A member's addresses, as of the effective membership.
+    pub fn member(&self, node: NodeId) -> Option<Member> {
+        self.raft.metrics().borrow_watched().membership_config.get_node(&node).cloned()
+    }
+
+    /// The members of the effective membership, voters and learners.
+    pub fn members(&self) -> Vec<(NodeId, Member)> {
+        let membership = self.raft.metrics().borrow_watched().membership_config.clone();
+        membership.nodes().map(|(id, member)| (*id, member.clone())).collect()
+    }
+
+    /// The voters of the effective membership.
+    pub fn voters(&self) -> BTreeSet<NodeId> {
+        self.raft.metrics().borrow_watched().membership_config.voter_ids().collect()
+    }
+}
+
+/// Condenses openraft's metrics into who leads.
+fn publish_leadership<M: Machine>(raft: &openraft::Raft<TypeConfig, StateStore<M>>) -> watch::Receiver<Leadership> {
+    let mut metrics = raft.metrics();
+    let (sender, receiver) = watch::channel(Leadership::default());
+    tokio::spawn(async move {
+        loop {
+            let now = {
+                let metrics = metrics.borrow_watched();
+                let is_self = metrics.state.is_leader() && metrics.current_leader == Some(metrics.id);
+                Leadership { term: metrics.current_term, leader: metrics.current_leader, is_self }
+            };
+            sender.send_if_modified(|last| {
+                let changed = *last != now;
+                *last = now;
+                changed
+            });
+            if metrics.changed().await.is_err() {
+                return;
+            }
+        }
+    });
+    receiver
+}
+
+/// Raft's end is the node's end: no server goes on without its state machine.
+async fn watch_failure<M: Machine>(core: Arc<HostCore<M>>) {
+    let mut metrics = core.raft.metrics();
+    loop {
+        let state = metrics.borrow_watched().running_state.clone();
+        if let Err(fatal) = state {
+            core.fail(&format!("consensus stopped: {fatal}"));
+            return;
+        }
+        if metrics.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
+/// A restarted node neither campaigns nor votes until the lease it may have granted has run out.
+async fn hold_elections<M: Machine>(core: Arc<HostCore<M>>) {
+    if core.may_vote() {
+        return;
+    }
+    core.raft.runtime_config().elect(false);
+    tokio::time::sleep_until(core.votes_after).await;
+    core.raft.runtime_config().elect(true);
+}

@@ -1,0 +1,249 @@
+//! The calling side of the peers' protocol: what openraft sends, as streams and calls with deadlines.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::{Stream, StreamExt, stream};
+use openraft::base::{BoxFuture, BoxStream};
+use openraft::errors::{NetworkError, RPCError, ReplicationClosed, StreamingError, Unreachable};
+use openraft::network::{Backoff, NetBackoff, NetSnapshot, NetStreamAppend, NetTransferLeader, NetVote, RPCOption};
+use openraft::raft::{
+    AppendEntriesRequest, SnapshotResponse, StreamAppendResult, TransferLeaderRequest, TransferLeaderResponse,
+    VoteRequest, VoteResponse,
+};
+use openraft::{OptionalSend, RaftNetworkFactory};
+use serde::de::DeserializeOwned;
+use tonic::transport::Channel;
+use tonic::{Code, Status};
+
+use super::MESSAGE_BYTES_MAX;
+use super::channel::{Channels, Purpose};
+use super::identity::Identity;
+use super::proto::peer_client::PeerClient as Rpc;
+use super::proto::{AppendRequest, Record, VoteRequest as VoteMessage};
+use crate::codec;
+use crate::snapshot::SnapshotData;
+use crate::types::{Member, NodeId, TypeConfig, Vote};
+
+type Snapshot = openraft::type_config::alias::SnapshotOf<TypeConfig, SnapshotData>;
+
+/// Makes clients for openraft; also used by the host for its own calls.
+#[derive(Clone)]
+pub struct Transport {
+    pub(super) identity: Arc<Identity>,
+    pub(super) channels: Arc<Channels>,
+    /// A stream with unanswered requests and no reply for this long is cut.
+    pub(super) no_progress: Duration,
+    /// Deadline of a vote or transfer call.
+    pub(super) call_timeout: Duration,
+}
+
+impl Transport {
+    pub fn new(identity: Arc<Identity>, no_progress: Duration, call_timeout: Duration) -> Self {
+        Transport { identity, channels: Arc::new(Channels::default()), no_progress, call_timeout }
+    }
+
+    /// A client of `target`. Nothing is sent yet.
+    pub fn client(&self, target: NodeId, member: &Member) -> PeerClient {
+        self.purposed(target, member, Purpose::Heartbeat)
+    }
+
+    /// Drops connections to nodes that are no members any more.
+    pub fn retain(&self, addresses: &[String]) {
+        self.channels.retain(addresses);
+    }
+
+    fn purposed(&self, target: NodeId, member: &Member, purpose: Purpose) -> PeerClient {
+        PeerClient { transport: self.clone(), target, address: member.peer.clone(), purpose }
+    }
+}
+
+impl RaftNetworkFactory<TypeConfig> for Transport {
+    type Network = PeerClient;
+
+    async fn new_client(&mut self, target: NodeId, member: &Member) -> PeerClient {
+        self.purposed(target, member, Purpose::Replicate)
+    }
+
+    async fn new_heartbeat_client(&mut self, target: NodeId, member: &Member) -> PeerClient {
+        self.purposed(target, member, Purpose::Heartbeat)
+    }
+
+    async fn new_snapshot_client(&mut self, target: NodeId, member: &Member) -> PeerClient {
+        self.purposed(target, member, Purpose::Snapshot)
+    }
+}
+
+/// A client of one peer.
+pub struct PeerClient {
+    pub(super) transport: Transport,
+    pub(super) target: NodeId,
+    address: String,
+    purpose: Purpose,
+}
+
+impl PeerClient {
+    pub(crate) fn rpc(&self) -> Result<Rpc<Channel>, Status> {
+        let channel = self.transport.channels.get(&self.address, self.purpose);
+        let channel = channel.map_err(|error| Status::unavailable(format!("bad address {}: {error}", self.address)))?;
+        Ok(Rpc::new(channel).max_decoding_message_size(MESSAGE_BYTES_MAX).max_encoding_message_size(MESSAGE_BYTES_MAX))
+    }
+
+    pub(crate) fn sign<T>(&self, message: T) -> tonic::Request<T> {
+        self.transport.identity.sign(self.target, message)
+    }
+
+    /// Signs a call that must be answered within the transport's deadline.
+    pub(crate) fn sign_bounded<T>(&self, message: T) -> tonic::Request<T> {
+        let mut request = self.sign(message);
+        request.set_timeout(self.transport.call_timeout);
+        request
+    }
+
+    async fn call_vote(&self, vote: &VoteRequest<TypeConfig>, pre_vote: bool) -> Result<VoteResponse<TypeConfig>, RPCError<TypeConfig>> {
+        let record = record(vote)?;
+        let request = self.sign_bounded(VoteMessage { record, pre_vote });
+        let mut rpc = self.rpc().map_err(rpc_error)?;
+        decode(rpc.vote(request).await.map_err(rpc_error)?.into_inner())
+    }
+
+    async fn open_append<S>(
+        &self,
+        input: S,
+    ) -> Result<impl Stream<Item = Result<StreamAppendResult<TypeConfig>, RPCError<TypeConfig>>> + use<S>, RPCError<TypeConfig>>
+    where
+        S: Stream<Item = AppendEntriesRequest<TypeConfig>> + OptionalSend + Unpin + 'static,
+    {
+        let sent = Arc::new(AtomicU64::new(0));
+        let counted = sent.clone();
+        // An entry that cannot be encoded ends the stream; openraft then starts over and reports the storage error.
+        let outbound = input.map(append_message).take_while(|message| std::future::ready(message.is_ok())).filter_map(
+            move |message| {
+                counted.fetch_add(1, Ordering::Relaxed);
+                std::future::ready(message.ok())
+            },
+        );
+        let mut rpc = self.rpc().map_err(rpc_error)?;
+        let opening = rpc.append(self.sign(outbound));
+        let opened = tokio::time::timeout(self.transport.no_progress, opening).await;
+        let inbound = opened.map_err(|_| stalled())?.map_err(rpc_error)?.into_inner();
+        let limit = self.transport.no_progress;
+        Ok(stream::unfold(Some((inbound, sent, 0u64)), move |state| async move {
+            let (mut inbound, sent, received) = state?;
+            let reply = loop {
+                match tokio::time::timeout(limit, inbound.message()).await {
+                    Ok(reply) => break reply,
+                    // An idle stream may stay silent; one with an unanswered request may not.
+                    Err(_) if sent.load(Ordering::Relaxed) > received => return Some((Err(stalled()), None)),
+                    Err(_) => {}
+                }
+            };
+            match reply {
+                Ok(Some(reply)) => Some((decode(reply), Some((inbound, sent, received + 1)))),
+                Ok(None) => None,
+                Err(status) => Some((Err(rpc_error(status)), None)),
+            }
+        }))
+    }
+}
+
+fn append_message(request: AppendEntriesRequest<TypeConfig>) -> std::io::Result<AppendRequest> {
+    let record = codec::encode(&(request.vote, request.prev_log_id, request.leader_commit))?;
+    let entries = request.entries.iter().map(|entry| codec::encode_entry(entry).map(Bytes::from));
+    Ok(AppendRequest { record: record.into(), entries: entries.collect::<std::io::Result<_>>()? })
+}
+
+pub(super) fn record<T: serde::Serialize>(value: &T) -> Result<Bytes, RPCError<TypeConfig>> {
+    codec::encode(value).map(Bytes::from).map_err(|error| NetworkError::new(&error).into())
+}
+
+pub(super) fn decode<T: DeserializeOwned>(reply: Record) -> Result<T, RPCError<TypeConfig>> {
+    codec::decode(&reply.record).map_err(|error| NetworkError::new(&error).into())
+}
+
+/// Unreachable peers are backed off from; anything else is worth an immediate retry.
+pub(super) fn rpc_error(status: Status) -> RPCError<TypeConfig> {
+    match status.code() {
+        Code::Unavailable | Code::Unauthenticated | Code::PermissionDenied | Code::FailedPrecondition => {
+            Unreachable::new(&status).into()
+        }
+        _ => NetworkError::new(&status).into(),
+    }
+}
+
+fn stalled() -> RPCError<TypeConfig> {
+    NetworkError::from_string("the peer accepted an append and did not answer").into()
+}
+
+impl NetBackoff<TypeConfig> for PeerClient {
+    fn backoff(&self) -> Option<Backoff> {
+        // Short: a healed network must carry traffic within milliseconds, and a refused connection costs little.
+        let steps = [20, 40, 80, 160].into_iter().chain(std::iter::repeat(200));
+        Some(Backoff::new(steps.map(Duration::from_millis)))
+    }
+}
+
+impl NetStreamAppend<TypeConfig> for PeerClient {
+    fn stream_append<'s, S>(
+        &'s mut self,
+        input: S,
+        _option: RPCOption,
+    ) -> BoxFuture<'s, Result<BoxStream<'s, Result<StreamAppendResult<TypeConfig>, RPCError<TypeConfig>>>, RPCError<TypeConfig>>>
+    where
+        S: Stream<Item = AppendEntriesRequest<TypeConfig>> + OptionalSend + Unpin + 'static,
+    {
+        Box::pin(async move {
+            let replies: BoxStream<'s, _> = Box::pin(self.open_append(input).await?);
+            Ok(replies)
+        })
+    }
+}
+
+impl NetVote<TypeConfig> for PeerClient {
+    async fn vote(
+        &mut self,
+        request: VoteRequest<TypeConfig>,
+        _option: RPCOption,
+    ) -> Result<VoteResponse<TypeConfig>, RPCError<TypeConfig>> {
+        self.call_vote(&request, false).await
+    }
+
+    async fn pre_vote(
+        &mut self,
+        request: VoteRequest<TypeConfig>,
+        _option: RPCOption,
+    ) -> Result<VoteResponse<TypeConfig>, RPCError<TypeConfig>> {
+        self.call_vote(&request, true).await
+    }
+}
+
+impl NetTransferLeader<TypeConfig> for PeerClient {
+    async fn transfer_leader(
+        &mut self,
+        request: TransferLeaderRequest<TypeConfig>,
+        _option: RPCOption,
+    ) -> Result<TransferLeaderResponse<TypeConfig>, RPCError<TypeConfig>> {
+        let request = self.sign_bounded(Record { record: record(&request)? });
+        let mut rpc = self.rpc().map_err(rpc_error)?;
+        decode(rpc.transfer_leader(request).await.map_err(rpc_error)?.into_inner())
+    }
+}
+
+impl NetSnapshot<TypeConfig> for PeerClient {
+    type SnapshotData = SnapshotData;
+
+    async fn full_snapshot(
+        &mut self,
+        vote: Vote,
+        snapshot: Snapshot,
+        cancel: impl Future<Output = ReplicationClosed> + OptionalSend + 'static,
+        _option: RPCOption,
+    ) -> Result<SnapshotResponse<TypeConfig>, StreamingError<TypeConfig>> {
+        tokio::select! {
+            closed = cancel => Err(StreamingError::Closed(closed)),
+            sent = self.send_snapshot(vote, snapshot.snapshot) => Ok(sent?),
+        }
+    }
+}

@@ -1,0 +1,230 @@
+//! Who calls whom: the metadata of every call between peers, made here and checked here.
+
+use std::io;
+use std::sync::Arc;
+
+use parking_lot::RwLock;
+use subtle::ConstantTimeEq;
+use tonic::metadata::{MetadataMap, MetadataValue};
+use tonic::{Request, Status};
+
+use crate::kv::Read;
+use crate::storage::engine::Engine;
+use crate::storage::marker::{ClusterId, Marker, Refused};
+use crate::system;
+use crate::types::NodeId;
+
+/// Metadata key of the shared secret, on the peer and internal listeners.
+pub const SECRET_KEY: &str = "roost-secret";
+const CLUSTER_KEY: &str = "roost-cluster";
+const FROM_KEY: &str = "roost-from";
+const TO_KEY: &str = "roost-to";
+const FROM_DISK_KEY: &str = "roost-from-disk";
+const TO_DISK_KEY: &str = "roost-to-disk";
+
+/// The cluster's shared secret as it is sent: derived, so that the configured text itself never travels.
+#[derive(Clone)]
+pub struct Secret(Arc<str>);
+
+impl Secret {
+    pub fn derive(text: &str) -> Self {
+        let key = blake3::derive_key("roost 2026 shared secret v1", text.as_bytes());
+        Secret(blake3::Hash::from_bytes(key).to_hex().as_str().into())
+    }
+
+    /// The metadata value.
+    pub fn token(&self) -> &str {
+        &self.0
+    }
+
+    /// Whether `metadata` carries this secret. Takes the same time for every wrong value.
+    pub fn is_in(&self, metadata: &MetadataMap) -> bool {
+        let given = metadata.get(SECRET_KEY).map(|value| value.as_bytes());
+        given.is_some_and(|given| given.ct_eq(self.0.as_bytes()).into())
+    }
+}
+
+/// This node as its peers see it.
+pub struct Identity {
+    pub node_id: NodeId,
+    pub incarnation: u64,
+    secret: Secret,
+    engine: Arc<dyn Engine>,
+    marker: RwLock<Marker>,
+}
+
+/// A caller that was found to be who it says.
+#[derive(Clone, Copy, Debug)]
+pub struct Caller {
+    pub node_id: NodeId,
+}
+
+/// What is wrong with a call.
+pub enum Denied {
+    /// Refuse the call.
+    Call(Status),
+    /// Refuse it, and stop: the cluster knows this node on another disk.
+    Replaced(String),
+}
+
+impl From<io::Error> for Denied {
+    fn from(error: io::Error) -> Self {
+        Denied::Call(Status::internal(error.to_string()))
+    }
+}
+
+impl Identity {
+    pub fn new(marker: Marker, secret: Secret, engine: Arc<dyn Engine>) -> Self {
+        let (node_id, incarnation) = (marker.node_id, marker.incarnation);
+        Identity { node_id, incarnation, secret, engine, marker: RwLock::new(marker) }
+    }
+
+    pub fn cluster_id(&self) -> Option<ClusterId> {
+        self.marker.read().cluster_id
+    }
+
+    pub fn secret(&self) -> &Secret {
+        &self.secret
+    }
+
+    /// Binds this disk to a cluster, durably.
+    pub fn join(&self, cluster_id: ClusterId) -> Result<(), Refused> {
+        self.marker.write().join(self.engine.as_ref(), cluster_id)
+    }
+
+    /// Signs a call to `target`.
+    pub fn sign<T>(&self, target: NodeId, message: T) -> Request<T> {
+        let mut request = Request::new(message);
+        let target_disk = system::node_facts(self.engine.as_ref(), target).ok().flatten();
+        let fields = [
+            (SECRET_KEY, Some(self.secret.token().to_string())),
+            (CLUSTER_KEY, self.cluster_id().map(|id| id.to_string())),
+            (FROM_KEY, Some(self.node_id.to_string())),
+            (TO_KEY, Some(target.to_string())),
+            (FROM_DISK_KEY, Some(format!("{:016x}", self.incarnation))),
+            (TO_DISK_KEY, target_disk.map(|facts| format!("{:016x}", facts.incarnation))),
+        ];
+        for (key, value) in fields {
+            if let Some(value) = value.and_then(|value| MetadataValue::try_from(value).ok()) {
+                request.metadata_mut().insert(key, value);
+            }
+        }
+        request
+    }
+
+    /// Checks a call. `joins`: the call may bind a disk that belongs to no cluster yet.
+    pub fn check(&self, metadata: &MetadataMap, joins: bool) -> Result<Caller, Denied> {
+        if !self.secret.is_in(metadata) {
+            return Err(Denied::Call(Status::unauthenticated("the cluster's shared secret is missing or wrong")));
+        }
+        let number = |key: &str| -> Option<u64> { metadata.get(key)?.to_str().ok()?.parse().ok() };
+        let disk = |key: &str| u64::from_str_radix(metadata.get(key)?.to_str().ok()?, 16).ok();
+        let refuse = |why: String| Err(Denied::Call(Status::failed_precondition(why)));
+        let Some(from) = number(FROM_KEY) else {
+            return refuse("the call does not name its caller".into());
+        };
+        if number(TO_KEY) != Some(self.node_id) {
+            let meant = number(TO_KEY).map_or("nobody".into(), |id| id.to_string());
+            return refuse(format!("the call is meant for node {meant}; this is node {}", self.node_id));
+        }
+        let cluster = metadata.get(CLUSTER_KEY).and_then(|id| id.to_str().ok()).and_then(|id| id.parse().ok());
+        match (cluster, self.cluster_id()) {
+            (Some(theirs), Some(ours)) if theirs != ours => {
+                return refuse(format!("node {from} belongs to cluster {theirs}, this node to {ours}"));
+            }
+            (Some(theirs), None) if joins => self.join(theirs).map_err(|e| Denied::Call(Status::internal(e.to_string())))?,
+            _ => {}
+        }
+        if let Some(expected) = disk(TO_DISK_KEY)
+            && expected != self.incarnation
+        {
+            return Err(Denied::Replaced(format!(
+                "the cluster knows node {} on disk {expected:016x}, but this disk is {:016x}: the data directory was wiped or \
+                 swapped. Start a node under a new id and run `roostctl member replace`",
+                self.node_id, self.incarnation
+            )));
+        }
+        self.check_caller(from, disk(FROM_DISK_KEY))?;
+        Ok(Caller { node_id: from })
+    }
+
+    fn check_caller(&self, from: NodeId, disk: Option<u64>) -> Result<(), Denied> {
+        let Some(known) = system::node_facts(self.engine.as_ref() as &dyn Read, from)? else {
+            return Ok(());
+        };
+        if known.retired {
+            let why = format!("node {from} was removed from this cluster");
+            return Err(Denied::Call(Status::permission_denied(why)));
+        }
+        if disk != Some(known.incarnation) {
+            let why = format!("node {from} is known on disk {:016x}; a call from another disk is refused", known.incarnation);
+            return Err(Denied::Call(Status::permission_denied(why)));
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kv::Batch;
+    use crate::storage::mem::MemEngine;
+    use crate::system::{SystemCommand, apply};
+
+    fn identity(node_id: NodeId, cluster: Option<u128>, secret: &str) -> (Identity, MemEngine) {
+        let engine = MemEngine::default();
+        let mut marker = Marker::open(&engine, node_id).unwrap();
+        if let Some(id) = cluster {
+            marker.join(&engine, ClusterId(id)).unwrap();
+        }
+        (Identity::new(marker, Secret::derive(secret), Arc::new(engine.clone())), engine)
+    }
+
+    fn record(engine: &MemEngine, node: NodeId, incarnation: u64) {
+        let view = engine.pin();
+        let mut txn = crate::kv::Txn::new(view.as_ref());
+        apply(&SystemCommand::Announce { node, incarnation, apply_version: 1 }, &mut txn).unwrap();
+        let ops = txn.into_rows().into_iter().map(|((space, key), value)| (space, key, value)).collect();
+        engine.write(Batch { ops, cleared: Vec::new() }).unwrap();
+    }
+
+    fn refusal(result: Result<Caller, Denied>) -> String {
+        match result {
+            Ok(_) => "accepted".into(),
+            Err(Denied::Call(status)) => status.message().to_string(),
+            Err(Denied::Replaced(why)) => why,
+        }
+    }
+
+    #[test]
+    fn only_calls_of_the_same_cluster_to_this_node_pass() {
+        let (one, _) = identity(1, Some(7), "secret");
+        let (two, _) = identity(2, Some(7), "secret");
+        let (stranger, _) = identity(3, Some(8), "secret");
+        let (spy, _) = identity(3, Some(7), "guess");
+        assert_eq!(two.check(one.sign(2, ()).metadata(), false).ok().map(|caller| caller.node_id), Some(1));
+        assert!(refusal(two.check(one.sign(3, ()).metadata(), false)).contains("meant for node 3"));
+        assert!(refusal(two.check(stranger.sign(2, ()).metadata(), false)).contains("belongs to cluster"));
+        assert!(refusal(two.check(spy.sign(2, ()).metadata(), false)).contains("secret"));
+        assert!(refusal(two.check(Request::new(()).metadata(), false)).contains("secret"));
+    }
+
+    #[test]
+    fn a_fresh_node_joins_the_first_cluster_that_appends_to_it() {
+        let (one, _) = identity(1, Some(7), "secret");
+        let (fresh, _) = identity(4, None, "secret");
+        fresh.check(one.sign(4, ()).metadata(), false).ok().unwrap();
+        assert_eq!(fresh.cluster_id(), None);
+        fresh.check(one.sign(4, ()).metadata(), true).ok().unwrap();
+        assert_eq!(fresh.cluster_id(), Some(ClusterId(7)));
+    }
+
+    #[test]
+    fn a_wiped_disk_is_refused_in_both_directions() {
+        let (one, engine) = identity(1, Some(7), "secret");
+        let (wiped, _) = identity(2, Some(7), "secret");
+        record(&engine, 2, wiped.incarnation.wrapping_add(1));
+        assert!(matches!(wiped.check(one.sign(2, ()).metadata(), false), Err(Denied::Replaced(_))));
+        assert!(refusal(one.check(wiped.sign(1, ()).metadata(), false)).contains("another disk"));
+    }
+}
