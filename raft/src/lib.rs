@@ -10,6 +10,7 @@ pub mod kv;
 pub mod log;
 pub mod machine;
 pub mod network;
+pub mod restore;
 pub mod snapshot;
 pub mod storage;
 pub mod system;

@@ -113,6 +113,19 @@ pub fn node_facts(read: &dyn Read, node: NodeId) -> io::Result<Option<NodeFacts>
     read.get(Space::SYSTEM, &node_key(node))?.map(|bytes| codec::decode(&bytes)).transpose()
 }
 
+/// Forgets every node's disk and alarms: the first step of a new cluster's life.
+pub(crate) fn forget_nodes(txn: &mut Txn<'_>) -> io::Result<()> {
+    for prefix in [NODE, ALARM] {
+        let mut keys = Vec::new();
+        txn.scan_prefix(Space::SYSTEM, prefix, &mut |key, _| {
+            keys.push(key.to_vec());
+            Ok(ControlFlow::Continue(()))
+        })?;
+        keys.into_iter().for_each(|key| txn.delete(Space::SYSTEM, key));
+    }
+    Ok(())
+}
+
 /// Every raised alarm.
 pub fn alarms(read: &dyn Read) -> io::Result<Vec<Alarm>> {
     let mut found = Vec::new();

@@ -24,7 +24,7 @@ use crate::network::proto::peer_server::PeerServer;
 use crate::network::{Identity, PeerService, Secret, Transport};
 use crate::storage::disk::DiskGuard;
 use crate::storage::engine::Engine;
-use crate::storage::marker::Marker;
+use crate::storage::marker::{ClusterId, Marker};
 use crate::storage::rocks::RocksEngine;
 use crate::storage::wal::Wal;
 use crate::types::{Leadership, Member, NodeId, TypeConfig};
@@ -215,6 +215,11 @@ impl<M: Machine> HostCore<M> {
 
     pub fn node_id(&self) -> NodeId {
         self.identity.node_id
+    }
+
+    /// The cluster that this disk belongs to, if it belongs to one.
+    pub fn cluster_id(&self) -> Option<ClusterId> {
+        self.identity.cluster_id()
     }
 
     /// The secret that calls between members carry.

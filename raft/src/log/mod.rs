@@ -4,4 +4,5 @@ mod cache;
 mod growth;
 mod store;
 
+pub(crate) use store::mark_purged;
 pub use store::{LogReader, LogStore, OpenError};

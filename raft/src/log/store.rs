@@ -65,6 +65,12 @@ fn read_fact<T: serde::de::DeserializeOwned>(engine: &dyn Read, key: &[u8]) -> i
     engine.get(Space::META, key)?.map(|bytes| codec::decode(&bytes)).transpose()
 }
 
+/// Adds to `batch` that the log begins after `log_id`.
+pub(crate) fn mark_purged(batch: &mut Batch, log_id: LogId) -> io::Result<()> {
+    batch.put(Space::META, PURGED, codec::encode(&log_id)?);
+    Ok(())
+}
+
 impl LogStore {
     /// Opens the log and refuses one that is shorter than what was once durable.
     pub fn open(engine: Arc<dyn Engine>, wal: Wal) -> Result<Self, OpenError> {
@@ -274,14 +280,15 @@ impl RaftLogStorage<TypeConfig> for LogStore {
             Some(index) => state.cache.truncate_after(index),
             None => state.cache.clear(),
         }
-        state.last = last_log_id.max(state.purged);
+        // Truncating after the end, or below the purge point, moves nothing.
+        state.last = last_log_id.min(state.last).max(state.purged);
         Ok(())
     }
 
     async fn purge(&mut self, log_id: LogId) -> io::Result<()> {
         let mut batch = Batch::default();
         batch.clear(Space::LOG, log_key(0), log_key(log_id.index() + 1));
-        batch.put(Space::META, PURGED, codec::encode(&log_id)?);
+        mark_purged(&mut batch, log_id)?;
         self.engine.write(batch)?;
         let mut state = self.state.lock();
         state.cache.purge(log_id.index());

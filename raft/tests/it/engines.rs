@@ -1,0 +1,85 @@
+//! RocksDB and the engine in memory give the same answers to the same batches, also through pinned views.
+
+use std::sync::Arc;
+
+use proptest::prelude::*;
+use roost_raft::kv::{Batch, KeyRange, Read, Space};
+use roost_raft::storage::engine::Engine;
+use roost_raft::storage::mem::MemEngine;
+
+use crate::support::{rocks, rows, scanned};
+use crate::txn::{bound, key, range, space};
+
+#[derive(Clone, Debug)]
+struct Change {
+    cleared: Vec<(Space, Vec<u8>, Vec<u8>)>,
+    ops: Vec<(Space, Vec<u8>, Option<Vec<u8>>)>,
+}
+
+impl From<Change> for Batch {
+    fn from(change: Change) -> Self {
+        Batch { ops: change.ops, cleared: change.cleared }
+    }
+}
+
+fn change() -> impl Strategy<Value = Change> {
+    let value = proptest::option::weighted(0.7, proptest::collection::vec(any::<u8>(), 0..3));
+    let cleared = proptest::collection::vec((space(), key(), key()), 0..2);
+    let ops = proptest::collection::vec((space(), key(), value), 0..6);
+    (cleared, ops).prop_map(|(cleared, ops)| {
+        // An inverted range is no range.
+        let cleared = cleared.into_iter().filter(|(_, from, to)| from <= to).collect();
+        Change { cleared, ops }
+    })
+}
+
+fn everything(view: &dyn Read) -> Vec<Vec<(Vec<u8>, Vec<u8>)>> {
+    Space::ALL.iter().map(|space| rows(view, *space)).collect()
+}
+
+#[test]
+fn both_engines_answer_alike() {
+    let dir = tempfile::tempdir().unwrap();
+    let real = rocks(dir.path()).unwrap();
+    let config = ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() };
+    let looks = proptest::collection::vec((space(), key(), bound(), bound(), any::<bool>(), 0usize..6), 1..6);
+    proptest!(config, |(changes in proptest::collection::vec(change(), 1..8), looks in looks)| {
+        for space in Space::ALL {
+            let mut wipe = Batch::default();
+            rows(real.as_ref(), space).into_iter().for_each(|(key, _)| wipe.delete(space, key));
+            real.write(wipe).unwrap();
+        }
+        let model = MemEngine::default();
+        let mut pinned: Vec<(Arc<dyn Read>, Arc<dyn Read>)> = Vec::new();
+        for change in changes {
+            real.write(change.clone().into()).unwrap();
+            model.write(change.into()).unwrap();
+            pinned.push((real.pin(), model.pin()));
+        }
+        for (real, model) in &pinned {
+            prop_assert_eq!(everything(real.as_ref()), everything(model.as_ref()));
+        }
+        for (space, key, from, to, reverse, limit) in looks {
+            prop_assert_eq!(real.get(space, &key).unwrap(), model.get(space, &key).unwrap());
+            let range = range(&from, &to);
+            let found = scanned(real.as_ref(), space, range, reverse, limit);
+            prop_assert_eq!(found, scanned(&model, space, range, reverse, limit));
+        }
+    });
+}
+
+#[test]
+fn a_pinned_view_outlives_its_engine_handle_and_later_writes() {
+    let dir = tempfile::tempdir().unwrap();
+    let engine = rocks(dir.path()).unwrap();
+    let mut batch = Batch::default();
+    batch.put(Space::STATE, *b"k", *b"old");
+    engine.write(batch).unwrap();
+    let view = engine.pin();
+    let mut batch = Batch::default();
+    batch.put(Space::STATE, *b"k", *b"new");
+    engine.write(batch).unwrap();
+    drop(engine);
+    assert_eq!(view.get(Space::STATE, b"k").unwrap().as_deref(), Some(&b"old"[..]));
+    assert_eq!(scanned(view.as_ref(), Space::STATE, KeyRange::ALL, true, 9), [(b"k".to_vec(), b"old".to_vec())]);
+}

@@ -1,0 +1,9 @@
+//! One test binary for the whole crate: every further one links RocksDB again.
+//!
+//! Crash tests need the abort points compiled in: `cargo test -p roost-raft --release --features failpoints`.
+
+mod engines;
+mod snapshots;
+mod suite;
+mod support;
+mod txn;

@@ -1,0 +1,22 @@
+# Where everything is: the checkout, the state of the local cluster, the build, the Python environment.
+# shellcheck shell=bash
+
+CHECKOUT=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
+
+# State of the local cluster. A relative path is meant from where the user stands.
+ROOST_HOME=${ROOST_HOME:-$CHECKOUT/.roost}
+[[ $ROOST_HOME == /* ]] || ROOST_HOME=$PWD/$ROOST_HOME
+export ROOST_HOME
+
+CACHE=${XDG_CACHE_HOME:-${HOME:?HOME is not set}/.cache}
+
+# Outside the checkout: RocksDB takes minutes to compile, and a fresh clone need not do it again.
+export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$CACHE/roost-target}
+
+# Python with pymilvus and pytest, for the demo and the client tests.
+VENV=${ROOST_VENV:-$CACHE/roost-venv}
+
+# Where roostd and roostctl are; set it to try other builds.
+BIN_DIR=${ROOST_BIN_DIR:-$CARGO_TARGET_DIR/release}
+# shellcheck disable=SC2034 # used by the scripts that source this
+ROOSTD=$BIN_DIR/roostd ROOSTCTL=$BIN_DIR/roostctl PYTHON=$VENV/bin/python

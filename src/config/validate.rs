@@ -1,0 +1,203 @@
+//! What must hold between the keys. All problems are reported at once: a start that fails on one key after the other
+//! wastes an operator's evening.
+
+use std::collections::BTreeSet;
+
+use serde_yaml_ng::Value;
+use tracing_subscriber::EnvFilter;
+
+use super::{Config, HostPort, Member, Problem};
+
+/// Shorter secrets can be guessed.
+const SECRET_BYTES_MIN: usize = 16;
+/// Longer ones are a mistake, such as a pasted file.
+const SECRET_BYTES_MAX: usize = 1024;
+/// Faster heartbeats cost more than the fail-over they save.
+const HEARTBEAT_MS_MIN: u64 = 10;
+/// A cluster that takes longer to notice a dead leader is not one anybody means.
+const ELECTION_MS_MAX: u64 = 60_000;
+/// A shorter window is extended so often that it loads the log; a longer one is a long wait after a clock step.
+const TSO_WINDOW_MS: (u64, u64) = (100, 60_000);
+/// A day: beyond this the clock check protects from nothing.
+const CLOCK_AHEAD_MS_MAX: u64 = 86_400_000;
+/// One command must always fit (the etcd API's 1.5 MiB, and room beside it).
+const PROPOSAL_BYTES_MIN: u64 = 4 << 20;
+/// Below this a snapshot would be taken every few seconds.
+const SNAPSHOT_LOG_BYTES_MIN: u64 = 64 << 10;
+/// RocksDB crawls with less.
+const MEMORY_BYTES_MIN: u64 = 1 << 20;
+/// A limit above this bounds nothing: messages and memory end first.
+const LIMIT_MAX: u64 = 1 << 28;
+/// No size here is meant to pass a tebibyte; larger is a typing error in the unit.
+const SIZE_BYTES_MAX: u64 = 1 << 40;
+
+impl Config {
+    /// Everything that is wrong, in the order of the file's sections.
+    pub(super) fn problems(&self) -> Vec<Problem> {
+        let mut found = Problems::default();
+        self.check_node(&mut found);
+        self.check_cluster(&mut found);
+        self.check_addresses(&mut found);
+        self.check_raft(&mut found);
+        self.check_sizes(&mut found);
+        self.check_tso(&mut found);
+        self.check_limits(&mut found);
+        self.check_log(&mut found);
+        found.list
+    }
+
+    fn check_node(&self, found: &mut Problems) {
+        let hint = "must be set to this node's number, 1 or more (or start with --dev)";
+        found.check(self.node.id != 0, "node.id", || hint.to_owned());
+        found.check(!self.node.data_dir.as_os_str().is_empty(), "node.data_dir", || "must not be empty".to_owned());
+    }
+
+    fn check_cluster(&self, found: &mut Problems) {
+        match &self.cluster.secret {
+            Some(secret) => {
+                let length = secret.expose().len();
+                found.check((SECRET_BYTES_MIN..=SECRET_BYTES_MAX).contains(&length), "cluster.secret", || {
+                    format!("has {length} bytes, expected {SECRET_BYTES_MIN} to {SECRET_BYTES_MAX}")
+                });
+            }
+            None => {
+                let open = [("listen.peer", self.listen.peer), ("listen.internal", self.listen.internal)];
+                for (key, address) in open {
+                    found.check(address.ip().is_loopback(), "cluster.secret", || {
+                        format!("must be set because {key} ({address}) is reachable from other machines")
+                    });
+                }
+            }
+        }
+        let (mut ids, mut addresses) = (BTreeSet::new(), BTreeSet::new());
+        for (position, member) in self.cluster.initial_members.iter().enumerate() {
+            let key = |name: &str| format!("cluster.initial_members[{position}].{name}");
+            found.check(member.id != 0, key("id"), || "must be 1 or more".to_owned());
+            found.check(ids.insert(member.id), key("id"), || format!("{} is listed twice", member.id));
+            for (name, address) in named(member) {
+                found.check(address.dialable(), key(name), || format!("{address} cannot be connected to"));
+                found.check(addresses.insert(address.clone()), key(name), || format!("{address} is listed twice"));
+            }
+        }
+    }
+
+    fn check_addresses(&self, found: &mut Problems) {
+        let listen = &self.listen;
+        let listens = [
+            ("listen.client", listen.client),
+            ("listen.internal", listen.internal),
+            ("listen.peer", listen.peer),
+            ("listen.http", listen.http),
+        ];
+        for (position, (key, address)) in listens.iter().enumerate() {
+            let earlier = listens.iter().take(position);
+            for (other, taken) in earlier.filter(|(_, taken)| address.port() != 0 && taken.port() == address.port()) {
+                let clash = taken.ip() == address.ip() || taken.ip().is_unspecified() || address.ip().is_unspecified();
+                found.check(!clash, *key, || format!("{address} is already taken by {other} ({taken})"));
+            }
+        }
+        for (name, address) in named(&self.this_member()) {
+            let key = format!("advertise.{name}");
+            found.check(address.dialable(), key, || {
+                format!("must be set: others cannot connect to {address}, the address of listen.{name}")
+            });
+        }
+    }
+
+    fn check_raft(&self, found: &mut Problems) {
+        let raft = &self.raft;
+        let (heartbeat, min, max) = (raft.heartbeat_ms, raft.election_min_ms, raft.election_max_ms);
+        found.check(heartbeat >= HEARTBEAT_MS_MIN, "raft.heartbeat_ms", || {
+            format!("{heartbeat} must be at least {HEARTBEAT_MS_MIN}")
+        });
+        // One lost heartbeat must not start an election.
+        found.check(min > heartbeat.saturating_mul(2), "raft.election_min_ms", || {
+            format!("{min} must be more than twice raft.heartbeat_ms ({heartbeat})")
+        });
+        found.check(max > min, "raft.election_max_ms", || {
+            format!("{max} must be more than raft.election_min_ms ({min})")
+        });
+        found.check(max <= ELECTION_MS_MAX, "raft.election_max_ms", || {
+            format!("{max} must be at most {ELECTION_MS_MAX}")
+        });
+        // A lease and the longest wait after it: before that the others may still be electing.
+        let probe = raft.quorum_loss_probe_ms;
+        found.check(probe >= max.saturating_mul(2), "raft.quorum_loss_probe_ms", || {
+            format!("{probe} must be at least twice raft.election_max_ms ({max})")
+        });
+        found.check(raft.keep_log_bytes >= raft.snapshot_log_bytes, "raft.keep_log_bytes", || {
+            let (keep, snapshot) = (raft.keep_log_bytes, raft.snapshot_log_bytes);
+            format!("{keep} must be at least raft.snapshot_log_bytes ({snapshot})")
+        });
+    }
+
+    fn check_sizes(&self, found: &mut Problems) {
+        let (raft, storage) = (&self.raft, &self.storage);
+        let sizes = [
+            ("raft.snapshot_log_bytes", raft.snapshot_log_bytes, SNAPSHOT_LOG_BYTES_MIN),
+            ("raft.keep_log_bytes", raft.keep_log_bytes, SNAPSHOT_LOG_BYTES_MIN),
+            ("raft.max_proposal_bytes_in_flight", raft.max_proposal_bytes_in_flight, PROPOSAL_BYTES_MIN),
+            ("storage.min_free_bytes", storage.min_free_bytes, 0),
+            ("storage.ballast_bytes", storage.ballast_bytes, 0),
+            ("storage.block_cache_bytes", storage.block_cache_bytes, MEMORY_BYTES_MIN),
+            ("storage.write_buffer_bytes", storage.write_buffer_bytes, MEMORY_BYTES_MIN),
+        ];
+        for (key, bytes, min) in sizes {
+            found.check((min..=SIZE_BYTES_MAX).contains(&bytes), key, || {
+                format!("{bytes} must be from {min} to {SIZE_BYTES_MAX} bytes")
+            });
+        }
+    }
+
+    fn check_tso(&self, found: &mut Problems) {
+        let (min, max) = TSO_WINDOW_MS;
+        let window = self.tso.window_ms;
+        found.check((min..=max).contains(&window), "tso.window_ms", || format!("{window} must be from {min} to {max}"));
+        let ahead = self.tso.max_clock_ahead_ms;
+        found.check((window..=CLOCK_AHEAD_MS_MAX).contains(&ahead), "tso.max_clock_ahead_ms", || {
+            format!("{ahead} must be from tso.window_ms ({window}) to {CLOCK_AHEAD_MS_MAX}")
+        });
+    }
+
+    fn check_limits(&self, found: &mut Problems) {
+        // Whatever limits there are: none makes sense at 0 or below, and none was meant to be this large.
+        if let Ok(Value::Mapping(limits)) = serde_yaml_ng::to_value(&self.limits) {
+            for (name, value) in &limits {
+                let holds = value.as_u64().is_some_and(|value| (1..=LIMIT_MAX).contains(&value));
+                found.check(holds, format!("limits.{}", name.as_str().unwrap_or_default()), || {
+                    let value = value.as_i64().map_or_else(|| "it".to_owned(), |value| value.to_string());
+                    format!("{value} must be from 1 to {LIMIT_MAX}")
+                });
+            }
+        }
+        let (vectors, fields) = (self.limits.max_vector_fields, self.limits.max_fields);
+        found.check(vectors <= fields, "limits.max_vector_fields", || {
+            format!("{vectors} must be at most limits.max_fields ({fields})")
+        });
+    }
+
+    fn check_log(&self, found: &mut Problems) {
+        let level = &self.log.level;
+        let parsed = EnvFilter::builder().parse(level);
+        found.check(parsed.is_ok() && !level.is_empty(), "log.level", || {
+            format!("`{level}` is not a level (error, warn, info, debug, trace) or a list of tracing directives")
+        });
+    }
+}
+
+fn named(member: &Member) -> [(&'static str, HostPort); 3] {
+    [("client", member.client.clone()), ("internal", member.internal.clone()), ("peer", member.peer.clone())]
+}
+
+#[derive(Default)]
+struct Problems {
+    list: Vec<Problem>,
+}
+
+impl Problems {
+    fn check(&mut self, holds: bool, key: impl Into<String>, reason: impl FnOnce() -> String) {
+        if !holds {
+            self.list.push(Problem { key: key.into(), reason: reason() });
+        }
+    }
+}

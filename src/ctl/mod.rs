@@ -1,0 +1,131 @@
+//! `roostctl`, the operator's command line: `roostctl <noun> <verb>`, one file a noun.
+//!
+//! A verb builds a request, makes one call through `connect`, and turns the answer into a report that `output` prints.
+//! Data goes to stdout and everything else to stderr; `exit` lists the exit codes.
+
+mod alarm;
+mod cluster;
+mod confirm;
+mod connect;
+mod exit;
+mod leader;
+mod log;
+mod member;
+mod output;
+mod snapshot;
+mod snapshot_file;
+mod snapshot_restore;
+mod state;
+mod tso;
+mod view;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use connect::{ConnectArgs, Dialer};
+use exit::Failure;
+use output::{Format, Output};
+
+/// Operates a Roost cluster through any of its nodes
+#[derive(Debug, Parser)]
+#[command(name = "roostctl", version, after_help = exit::EXIT_CODES, disable_help_subcommand = true)]
+struct Cli {
+    #[command(flatten)]
+    connect: ConnectArgs,
+
+    /// table for people, json for programs (documented in each command's --help)
+    #[arg(short = 'o', long = "output", value_name = "FORMAT", global = true, default_value = "table")]
+    format: Format,
+
+    /// Agree to a destructive command without being asked
+    #[arg(short = 'y', long, global = true)]
+    yes: bool,
+
+    #[command(subcommand)]
+    noun: Noun,
+}
+
+#[derive(Debug, Subcommand)]
+enum Noun {
+    /// The cluster as a whole
+    #[command(subcommand)]
+    Cluster(cluster::Command),
+    /// Who belongs to the cluster
+    #[command(subcommand)]
+    Member(member::Command),
+    /// Who leads
+    #[command(subcommand)]
+    Leader(leader::Command),
+    /// Backups, and what the log may forget
+    #[command(subcommand)]
+    Snapshot(snapshot::Command),
+    /// The timestamp oracle
+    #[command(subcommand)]
+    Tso(tso::Command),
+    /// The replicated state
+    #[command(subcommand)]
+    State(state::Command),
+    /// What was committed
+    #[command(subcommand)]
+    Log(log::Command),
+    /// Conditions that stop or endanger the cluster
+    #[command(subcommand)]
+    Alarm(alarm::Command),
+}
+
+/// What every verb gets besides its own arguments.
+struct Context {
+    dialer: Dialer,
+    output: Output,
+    yes: bool,
+}
+
+/// Runs the command line of this process.
+pub fn main() -> ExitCode {
+    run(std::env::args_os())
+}
+
+fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let cli = match Cli::try_parse_from(args) {
+        Ok(cli) => cli,
+        Err(answer) => {
+            // Also --help and --version come this way. A closed stdout or stderr is nobody's loss.
+            let _ = answer.print();
+            return ExitCode::from(if answer.use_stderr() { 2 } else { 0 });
+        }
+    };
+    let outcome = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::io("cannot start", &error))
+        .and_then(|runtime| runtime.block_on(execute(cli, output::stdout)));
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            if !failure.is_silent() {
+                output::note(&format!("roostctl: {failure}"));
+            }
+            ExitCode::from(failure.exit_code())
+        }
+    }
+}
+
+async fn execute(cli: Cli, write: fn(&str) -> Result<(), Failure>) -> Result<(), Failure> {
+    let output = Output { format: cli.format, write };
+    let context = Context { dialer: Dialer::new(&cli.connect), output, yes: cli.yes };
+    match cli.noun {
+        Noun::Cluster(command) => cluster::run(&context, command).await,
+        Noun::Member(command) => member::run(&context, command).await,
+        Noun::Leader(command) => leader::run(&context, command).await,
+        Noun::Snapshot(command) => snapshot::run(&context, command).await,
+        Noun::Tso(command) => tso::run(&context, command).await,
+        Noun::State(command) => state::run(&context, command).await,
+        Noun::Log(command) => log::run(&context, command).await,
+        Noun::Alarm(command) => alarm::run(&context, command).await,
+    }
+}
+
+#[cfg(test)]
+mod tests;

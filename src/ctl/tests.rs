@@ -1,0 +1,172 @@
+//! The command line as operators type it.
+
+use clap::CommandFactory;
+
+use super::*;
+
+fn parse(line: &str) -> Result<Cli, clap::Error> {
+    Cli::try_parse_from(std::iter::once("roostctl").chain(line.split_whitespace()))
+}
+
+#[test]
+fn the_command_tree_is_consistent() {
+    Cli::command().debug_assert();
+}
+
+#[test]
+fn every_documented_verb_parses() {
+    let address = "--peer h:1 --client h:2 --internal h:3";
+    let member = "--member id=1,peer=h:1,client=h:2,internal=h:3";
+    for line in [
+        "cluster status",
+        "cluster health --allow-degraded",
+        &format!("cluster init {member}"),
+        "member list",
+        &format!("member add 4 {address}"),
+        "member promote 4",
+        "member remove 4 --yes",
+        &format!("member replace 3 4 {address} -y"),
+        "leader show -o json",
+        "leader transfer",
+        "leader transfer 2",
+        "snapshot save /tmp/f --force",
+        &format!("snapshot restore f --data-dir d --node-id 1 {member} {member}"),
+        "snapshot status",
+        "snapshot status /tmp/f",
+        "snapshot trigger",
+        "tso now",
+        "tso decode 463293132486213674",
+        "tso decode 0xff",
+        "state hash --all",
+        "log tail -n 5 -f",
+        "log tail --from 0",
+        "alarm list",
+        "alarm disarm --kind NOSPACE --node 1",
+    ] {
+        assert!(parse(line).is_ok(), "{line}: {}", parse(line).unwrap_err());
+    }
+}
+
+#[test]
+fn wrong_usage_is_refused() {
+    for line in [
+        "",
+        "cluster",
+        "cluster init",
+        "cluster statu",
+        "member add 0 --peer h:1 --client h:2 --internal h:3",
+        "member add 4 --peer h:1",
+        "member promote x",
+        "tso decode -- -1",
+        "log tail --from 3 -n 5",
+        "cluster status -o xml",
+        "cluster status --endpoint nowhere",
+        "cluster status --timeout 0",
+    ] {
+        let error = parse(line).err().unwrap_or_else(|| panic!("'{line}' was accepted"));
+        assert!(error.use_stderr(), "{line}");
+    }
+}
+
+#[test]
+fn options_stand_before_or_after_the_command() {
+    let before = parse("--endpoint a:1 --endpoint b:2 --timeout 3s -o json cluster status").unwrap();
+    let after = parse("cluster status -o json --timeout 3s --endpoint a:1,b:2").unwrap();
+    for cli in [before, after] {
+        let endpoints: Vec<String> = cli.connect.endpoints.iter().map(ToString::to_string).collect();
+        assert_eq!(endpoints, ["a:1", "b:2"]);
+        assert_eq!((cli.connect.timeout.as_secs(), cli.format, cli.yes), (3, Format::Json, false));
+    }
+}
+
+#[test]
+fn help_documents_exit_codes_and_json() {
+    let help = Cli::command().render_long_help().to_string();
+    assert!(help.contains("4  the cluster has no leader"), "{help}");
+    for noun in Cli::command().get_subcommands() {
+        for verb in noun.get_subcommands() {
+            let after = verb.get_after_help().map(ToString::to_string).unwrap_or_default();
+            assert!(after.contains("JSON: "), "{} {} does not document its JSON", noun.get_name(), verb.get_name());
+        }
+    }
+}
+
+#[test]
+fn destructive_commands_without_a_terminal_need_yes() {
+    // A developer's terminal would be asked; a test runner has none.
+    if std::io::IsTerminal::is_terminal(&std::io::stdin()) {
+        return;
+    }
+    // Nobody listens there: what asks after connecting would end with another code.
+    let dialer = Dialer::new(&parse("--endpoint 127.0.0.1:1 --timeout 50ms cluster status").unwrap().connect);
+    let context = Context { dialer, output: Output { format: Format::Json, write: |_| Ok(()) }, yes: false };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    for line in ["member remove 3", "member replace 3 4 --peer h:1 --client h:2 --internal h:3", "alarm disarm"] {
+        let outcome = runtime.block_on(async {
+            match parse(line).unwrap().noun {
+                Noun::Member(command) => member::run(&context, command).await,
+                Noun::Alarm(command) => alarm::run(&context, command).await,
+                _ => Ok(()),
+            }
+        });
+        assert_eq!(outcome.unwrap_err().exit_code(), 5, "{line}");
+    }
+}
+
+/// Runs one line against these endpoints and returns its exit code.
+async fn code(endpoints: &str, line: &str) -> u8 {
+    let cli = parse(&format!("--endpoint {endpoints} --timeout 1s -o json {line}")).unwrap();
+    execute(cli, |_| Ok(())).await.map_or_else(|failure| failure.exit_code(), |()| 0)
+}
+
+#[tokio::test]
+async fn verbs_reach_a_node_behind_a_dead_endpoint() {
+    let node = crate::admin::tests::MemoryNode::leading();
+    let endpoints = format!("127.0.0.1:1,{}", crate::admin::tests::serve(node.clone()).await);
+    let address = "--peer h:41 --client h:42 --internal h:43";
+    for line in [
+        "cluster status",
+        "member list",
+        "leader show",
+        "snapshot status",
+        "snapshot trigger",
+        "tso now",
+        "state hash",
+        "log tail -n 3",
+        "alarm list",
+        "alarm disarm --yes",
+        &format!("member add 4 {address}"),
+        "member promote 4",
+        "member remove 4 --yes",
+        &format!("member replace 3 5 {address} --yes"),
+        "leader transfer 2",
+    ] {
+        assert_eq!(code(&endpoints, line).await, 0, "{line}");
+    }
+    // Node 1 no longer leads, its peers do not answer.
+    assert_eq!(code(&endpoints, "cluster health").await, 6);
+    assert_eq!(code(&endpoints, "state hash --all").await, 1);
+    assert_eq!(code(&endpoints, "member promote 77").await, 4);
+    node.change(|status| status.leader = None);
+    assert_eq!(code(&endpoints, "leader show").await, 4);
+    assert_eq!(code(&endpoints, "leader transfer --timeout 300ms").await, 4);
+    assert_eq!(code("127.0.0.1:1", "leader show").await, 3);
+}
+
+#[tokio::test]
+async fn a_snapshot_is_saved_once() {
+    let node = crate::admin::tests::MemoryNode::leading();
+    let endpoint = crate::admin::tests::serve(node).await;
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("backup");
+    let line = format!("snapshot save {}", file.display());
+    assert_eq!(code(&endpoint, &line).await, 0);
+    assert!(std::fs::metadata(&file).unwrap().len() > 2_500_000);
+    assert_eq!(code(&endpoint, &format!("snapshot status {}", file.display())).await, 0);
+    std::fs::write(dir.path().join("other"), "not a snapshot").unwrap();
+    assert_eq!(code(&endpoint, &format!("snapshot status {}/other", dir.path().display())).await, 1);
+    std::fs::remove_file(dir.path().join("other")).unwrap();
+    assert_eq!(code(&endpoint, &line).await, 1);
+    assert_eq!(code(&endpoint, &format!("{line} --force")).await, 0);
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
+}

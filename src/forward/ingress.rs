@@ -1,0 +1,289 @@
+//! Where calls enter: strips what only peers may say, stamps the call, bounds what is in progress, and sends it to the
+//! node that must execute it.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use futures::future::BoxFuture;
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
+use tokio::sync::Semaphore;
+use tonic::body::Body;
+use tonic::transport::server::TcpConnectInfo;
+use tower::{Layer, Service, ServiceExt};
+
+use super::methods::{Method, Methods, Route};
+use super::peers::Peers;
+use super::{door, retry, unary};
+use crate::call::{self, Call, OpenRequest, RequestId, Requests};
+use crate::error::Rejection;
+use crate::limits;
+use crate::metrics::Metrics;
+use crate::replica::Replica;
+
+/// Reply metadata: the `host:port` at which clients reach the leader.
+const LEADER: HeaderName = HeaderName::from_static("roost-leader");
+/// Metadata between nodes: the cluster that the call belongs to.
+pub(super) const CLUSTER: &str = "roost-cluster";
+/// Given back to the caller's own deadline, so that our answer arrives before the caller stops waiting.
+const ANSWER_MARGIN_MAX: Duration = Duration::from_millis(100);
+
+/// What all listeners of a node share.
+pub struct Ingress {
+    pub(super) replica: Arc<dyn Replica>,
+    pub(super) peers: Arc<Peers>,
+    methods: Methods,
+    requests: Arc<Requests>,
+    calls: Semaphore,
+    pub(super) bytes: Semaphore,
+    streams: Arc<Semaphore>,
+    pub(super) metrics: Arc<Metrics>,
+}
+
+/// One call on its way: its stamp, and the claim on its request id, which must outlive every attempt.
+pub(super) struct Stamped {
+    pub(super) call: Call,
+    _open: Option<OpenRequest>,
+}
+
+impl Ingress {
+    pub fn new(
+        replica: Arc<dyn Replica>,
+        peers: Arc<Peers>,
+        requests: Arc<Requests>,
+        metrics: Arc<Metrics>,
+    ) -> Result<Arc<Self>, prost::DecodeError> {
+        Ok(Arc::new(Ingress {
+            replica,
+            peers,
+            methods: Methods::known()?,
+            requests,
+            calls: Semaphore::new(limits::CALLS_IN_FLIGHT_MAX),
+            bytes: Semaphore::new(limits::CALL_BYTES_IN_FLIGHT_MAX),
+            streams: Arc::new(Semaphore::new(limits::FORWARDED_STREAMS_MAX)),
+            metrics,
+        }))
+    }
+
+    async fn serve<S>(self: Arc<Self>, inner: S, mut request: Request<Body>) -> Response<Body>
+    where
+        S: Service<Request<Body>, Response = Response<Body>, Error = Infallible> + Clone + Send + 'static,
+        S::Future: Send,
+    {
+        call::strip(request.headers_mut());
+        let started = Instant::now();
+        let Some(method) = self.methods.get(request.uri().path()) else {
+            // Health, reflection, and UNIMPLEMENTED for what nobody serves.
+            return local(inner, request).await;
+        };
+        let path = request.uri().path().to_owned();
+        let stamped = self.stamp(&request, method);
+        let mut response = match (method.client_streaming, self.calls.try_acquire()) {
+            (true, _) => self.stream(inner, request, method, &stamped).await,
+            (false, Ok(_permit)) => unary::serve(&self, inner, request, method, &stamped).await,
+            (false, Err(_)) => method.refuse(&Rejection::RateLimited {
+                detail: format!("{} calls are in progress on this node", limits::CALLS_IN_FLIGHT_MAX),
+            }),
+        };
+        if method.route != Route::Here {
+            self.name_leader(response.headers_mut());
+        }
+        fit_for_clients(response.headers_mut());
+        self.metrics.called(&path, grpc_code(response.headers()), started.elapsed());
+        response
+    }
+
+    fn stamp(&self, request: &Request<Body>, method: Method) -> Stamped {
+        let open = (method.route == Route::Log).then(|| self.requests.begin());
+        let source = request.extensions().get::<TcpConnectInfo>().and_then(TcpConnectInfo::remote_addr);
+        let allowed = call::time_allowed(request.headers());
+        let call = Call {
+            request: open.as_ref().map_or_else(RequestId::default, |open| open.id),
+            principal: call::principal(request.headers()),
+            source: source.map(|address| address.to_string()).unwrap_or_default(),
+            deadline: Instant::now() + allowed.saturating_sub((allowed / 10).min(ANSWER_MARGIN_MAX)),
+        };
+        Stamped { call, _open: open }
+    }
+
+    /// Passes a streaming call on as it is. Once its body may have been read it is never sent again.
+    async fn stream<S>(&self, inner: S, mut request: Request<Body>, method: Method, stamped: &Stamped) -> Response<Body>
+    where
+        S: Service<Request<Body>, Response = Response<Body>, Error = Infallible> + Send + 'static,
+        S::Future: Send,
+    {
+        request.extensions_mut().insert(stamped.call.clone());
+        if method.route == Route::Here {
+            return local(inner, request).await;
+        }
+        let Ok(permit) = self.streams.clone().try_acquire_owned() else {
+            return refuse_stream("too many forwarded streams on this node").into_http();
+        };
+        let response = match self.leader_within(stamped.call.deadline).await {
+            Some(Leader::Here) => local(inner, request).await,
+            Some(Leader::At(address)) => {
+                let stamp = stamped.call.clone();
+                match self.pass_on(&address, &stamp, request, true).await {
+                    Ok(response) => response,
+                    Err(error) => refuse_stream(&error.to_string()).into_http(),
+                }
+            }
+            None => refuse_stream("no leader is known").into_http(),
+        };
+        // The stream counts until its last reply was read, not until its first.
+        response.map(|body| Body::new(Held { body, _permit: permit }))
+    }
+
+    /// Sends one request to the peer listener at `address`.
+    pub(super) async fn pass_on(
+        &self,
+        address: &str,
+        stamp: &Call,
+        mut request: Request<Body>,
+        lasting: bool,
+    ) -> Result<Response<Body>, tonic::transport::Error> {
+        stamp.write(request.headers_mut());
+        if lasting {
+            // A stream lives as long as its two ends want.
+            request.headers_mut().remove("grpc-timeout");
+        }
+        if let Some(proof) = self.peers.proof() {
+            request.headers_mut().insert(door::SECRET, proof);
+        }
+        if let Ok(cluster) = HeaderValue::try_from(self.replica.cluster_id()) {
+            request.headers_mut().insert(CLUSTER, cluster);
+        }
+        // What this connection's caller used as the target name means nothing on the next one.
+        request.headers_mut().remove(http::header::HOST);
+        self.metrics.forwarded();
+        self.peers.channel(address)?.oneshot(request).await
+    }
+
+    /// The leader as this node knows it now.
+    pub(super) fn leader(&self) -> Option<Leader> {
+        let seen = *self.replica.leadership().borrow();
+        if seen.is_self {
+            return Some(Leader::Here);
+        }
+        let id = seen.leader.filter(|id| *id != self.replica.node_id())?;
+        self.replica.members().into_iter().find(|member| member.id == id).map(|member| Leader::At(member.peer))
+    }
+
+    async fn leader_within(&self, deadline: Instant) -> Option<Leader> {
+        let mut leadership = self.replica.leadership();
+        loop {
+            leadership.mark_unchanged();
+            if let Some(leader) = self.leader() {
+                return Some(leader);
+            }
+            tokio::time::timeout_at(deadline.into(), leadership.changed()).await.ok()?.ok()?;
+        }
+    }
+
+    fn name_leader(&self, headers: &mut HeaderMap) {
+        headers.remove(LEADER);
+        let Some(id) = self.replica.leadership().borrow().leader else { return };
+        let member = self.replica.members().into_iter().find(|member| member.id == id);
+        if let Some(value) = member.and_then(|member| HeaderValue::from_str(&member.client).ok()) {
+            headers.insert(LEADER, value);
+        }
+    }
+}
+
+/// Where the leader is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Leader {
+    Here,
+    At(String),
+}
+
+/// Runs the call on this node.
+pub(super) async fn local<S>(inner: S, request: Request<Body>) -> Response<Body>
+where
+    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible>,
+{
+    match inner.oneshot(request).await {
+        Ok(response) => response,
+        Err(impossible) => match impossible {},
+    }
+}
+
+/// A stream's caller reopens it; pymilvus opens none.
+fn refuse_stream(reason: &str) -> tonic::Status {
+    tonic::Status::unavailable(reason.to_owned())
+}
+
+/// Removes what is meant for the ingress, and replaces gRPC codes on which clients hang: they repeat OUT_OF_RANGE
+/// (tonic's code for a message that is too large) for minutes, and take RESOURCE_EXHAUSTED (gRPC's own) as final.
+fn fit_for_clients(headers: &mut HeaderMap) {
+    headers.remove(retry::MARK);
+    if grpc_code(headers) == tonic::Code::OutOfRange as i32 {
+        headers.insert("grpc-status", HeaderValue::from(tonic::Code::ResourceExhausted as i32));
+    }
+}
+
+/// The gRPC code of a reply that failed before its first message, else 0.
+fn grpc_code(headers: &HeaderMap) -> i32 {
+    headers.get("grpc-status").and_then(|value| value.to_str().ok()?.parse().ok()).unwrap_or(0)
+}
+
+/// A body that holds a permit until it is dropped.
+struct Held {
+    body: Body,
+    _permit: tokio::sync::OwnedSemaphorePermit,
+}
+
+impl http_body::Body for Held {
+    type Data = bytes::Bytes;
+    type Error = tonic::Status;
+
+    fn poll_frame(
+        mut self: std::pin::Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<http_body::Frame<bytes::Bytes>, tonic::Status>>> {
+        std::pin::Pin::new(&mut self.body).poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+}
+
+/// The layer of the client and internal listeners.
+#[derive(Clone)]
+pub struct IngressLayer(pub Arc<Ingress>);
+
+impl<S> Layer<S> for IngressLayer {
+    type Service = IngressService<S>;
+
+    fn layer(&self, inner: S) -> IngressService<S> {
+        IngressService { ingress: self.0.clone(), inner }
+    }
+}
+
+#[derive(Clone)]
+pub struct IngressService<S> {
+    ingress: Arc<Ingress>,
+    inner: S,
+}
+
+impl<S> Service<Request<Body>> for IngressService<S>
+where
+    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible> + Clone + Send + 'static,
+    S::Future: Send,
+{
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = BoxFuture<'static, Result<Response<Body>, Infallible>>;
+
+    fn poll_ready(&mut self, _context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        // Each attempt waits for its own clone to be ready.
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        let (ingress, inner) = (self.ingress.clone(), self.inner.clone());
+        Box::pin(async move { Ok(ingress.serve(inner, request).await) })
+    }
+}

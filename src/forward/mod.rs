@@ -1,0 +1,24 @@
+//! Any node takes any call. At the ingress (client and internal listeners) a call is stamped, and if it needs the leader
+//! it is passed on to the leader's peer listener byte for byte; there it arrives, is executed or told to try elsewhere,
+//! and never passed on again.
+//!
+//! ```text
+//! client ──> door ──> ingress ──┬──────────────────────────> services of this node
+//!            secret   strip,    │ leader elsewhere
+//!                     stamp,    └──> peer listener: door ──> arrival ──> services of the leader
+//!                     retry                         secret   read stamp
+//! ```
+
+mod arrival;
+mod door;
+mod ingress;
+mod methods;
+mod peers;
+pub mod retry;
+mod unary;
+
+pub use arrival::ArrivalLayer;
+pub use door::{DoorLayer, secret_proof};
+pub use ingress::{Ingress, IngressLayer};
+pub use methods::{Method, Methods, Route};
+pub use peers::{Authenticate, Peers};

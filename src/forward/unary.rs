@@ -1,0 +1,173 @@
+//! Calls with one request: the body is kept, so that the call can be sent again, under the same request id, until an
+//! answer is known or the time is up.
+
+use std::convert::Infallible;
+use std::time::Instant;
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
+use tonic::body::Body;
+use tower::Service;
+
+use super::ingress::{Ingress, Leader, Stamped, local};
+use super::methods::{Method, Route};
+use super::retry::{self, Attempt};
+use crate::error::Rejection;
+use crate::limits;
+
+/// Sends the call until it is answered, and says so if it is not.
+pub(super) async fn serve<S>(
+    ingress: &Ingress,
+    inner: S,
+    request: Request<Body>,
+    method: Method,
+    stamped: &Stamped,
+) -> Response<Body>
+where
+    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible> + Clone + Send + 'static,
+    S::Future: Send,
+{
+    let deadline = stamped.call.deadline;
+    let (parts, body) = request.into_parts();
+    let kept = match tokio::time::timeout_at(deadline.into(), collect(body)).await {
+        Ok(Ok(kept)) => kept,
+        Ok(Err(refusal)) => return refusal.into_http(),
+        Err(_) => return method.refuse(&too_late(Attempt::NotDone)),
+    };
+    let cost = u32::try_from(kept.len()).unwrap_or(u32::MAX);
+    let Ok(_bytes) = ingress.bytes.try_acquire_many(cost) else {
+        return method.refuse(&Rejection::RateLimited { detail: "too many bytes in progress on this node".into() });
+    };
+    let mut attempts = Attempts { ingress, method, stamped, worst: Attempt::NotDone };
+    let mut pause = limits::LEADER_RETRY_MIN;
+    loop {
+        let mut leadership = ingress.replica.leadership();
+        leadership.mark_unchanged();
+        let again = Request::from_parts(parts.clone(), Body::new(Full::new(kept.clone())));
+        match tokio::time::timeout_at(deadline.into(), attempts.once(inner.clone(), again)).await {
+            Ok(Some(response)) => return response,
+            Ok(None) => {}
+            Err(_) => {
+                // It was cut off in the middle, wherever it was.
+                let writes = matches!(method.route, Route::Log | Route::Once);
+                let worst = if writes { Attempt::Unknown } else { attempts.worst };
+                return method.refuse(&too_late(worst));
+            }
+        }
+        if Instant::now() + pause >= deadline {
+            return method.refuse(&too_late(attempts.worst));
+        }
+        // A change of leader is worth an attempt at once.
+        let _ = tokio::time::timeout(pause, leadership.changed()).await;
+        pause = (pause * 2).min(limits::LEADER_RETRY_MAX);
+    }
+}
+
+struct Attempts<'a> {
+    ingress: &'a Ingress,
+    method: Method,
+    stamped: &'a Stamped,
+    /// The most that any attempt may have done.
+    worst: Attempt,
+}
+
+impl Attempts<'_> {
+    /// One attempt. `None`: try again.
+    async fn once<S>(&mut self, inner: S, mut request: Request<Body>) -> Option<Response<Body>>
+    where
+        S: Service<Request<Body>, Response = Response<Body>, Error = Infallible> + Send + 'static,
+        S::Future: Send,
+    {
+        let leader = if self.method.route == Route::Here { Some(Leader::Here) } else { self.ingress.leader() };
+        let response = match leader? {
+            Leader::Here => {
+                request.extensions_mut().insert(self.stamped.call.clone());
+                local(inner, request).await
+            }
+            Leader::At(address) => self.remote(&address, request).await?,
+        };
+        match retry::asked(response.headers()) {
+            None => Some(response),
+            Some(Attempt::Unknown) if self.method.route == Route::Once => Some(response),
+            Some(attempt) => self.failed(attempt),
+        }
+    }
+
+    /// One attempt on the leader at `address`, given up when another one is known: a leader that is dead or cut off may
+    /// never answer.
+    async fn remote(&mut self, address: &str, request: Request<Body>) -> Option<Response<Body>> {
+        let (ingress, stamp, streaming) = (self.ingress, &self.stamped.call, self.method.server_streaming);
+        let once = self.method.route == Route::Once;
+        let answer = async {
+            let response = ingress.pass_on(address, stamp, request, streaming).await.map_err(|_| ())?;
+            if streaming { Ok(response) } else { whole(response).await }
+        };
+        tokio::select! {
+            answer = answer => match answer {
+                Ok(response) => Some(response),
+                Err(()) if once => Some(self.method.refuse(&too_late(Attempt::Unknown))),
+                Err(()) => self.failed(Attempt::Unknown),
+            },
+            () = moved_from(ingress, address), if !once => self.failed(Attempt::Unknown),
+        }
+    }
+
+    fn failed(&mut self, attempt: Attempt) -> Option<Response<Body>> {
+        self.ingress.metrics.retried();
+        if attempt == Attempt::Unknown {
+            self.worst = Attempt::Unknown;
+        }
+        None
+    }
+}
+
+/// Waits until this node knows a leader that is not at `address`.
+async fn moved_from(ingress: &Ingress, address: &str) {
+    let mut leadership = ingress.replica.leadership();
+    loop {
+        leadership.mark_unchanged();
+        match ingress.leader() {
+            Some(Leader::At(current)) if current == address => {}
+            Some(_) => return,
+            None => {}
+        }
+        if leadership.changed().await.is_err() {
+            return std::future::pending().await;
+        }
+    }
+}
+
+/// Reads the reply to its end, so that one that breaks off can be asked for again instead of reaching the client.
+async fn whole(response: Response<Body>) -> Result<Response<Body>, ()> {
+    let (mut parts, body) = response.into_parts();
+    let collected = Limited::new(body, limits::REPLY_BYTES_MAX + FRAME_HEADER).collect().await.map_err(|_| ())?;
+    if let Some(mark) = collected.trailers().and_then(|trailers| trailers.get(retry::MARK)) {
+        parts.headers.insert(retry::MARK, mark.clone());
+    }
+    Ok(Response::from_parts(parts, Body::new(collected)))
+}
+
+/// Compression flag and length of a gRPC message.
+const FRAME_HEADER: usize = 5;
+
+/// Reads a request to its end.
+async fn collect(body: Body) -> Result<Bytes, tonic::Status> {
+    match Limited::new(body, limits::MESSAGE_BYTES_MAX + FRAME_HEADER).collect().await {
+        Ok(collected) => Ok(collected.to_bytes()),
+        Err(error) if error.is::<LengthLimitError>() => Err(tonic::Status::resource_exhausted(format!(
+            "the request is larger than {} bytes",
+            limits::MESSAGE_BYTES_MAX
+        ))),
+        Err(_) => Err(tonic::Status::invalid_argument("the request's body broke off")),
+    }
+}
+
+fn too_late(worst: Attempt) -> Rejection {
+    match worst {
+        Attempt::NotDone => Rejection::Unavailable { detail: "no leader answered in time; nothing was done".into() },
+        Attempt::Unknown => {
+            Rejection::OutcomeUnknown { detail: "no answer in time; the request may or may not take effect".into() }
+        }
+    }
+}

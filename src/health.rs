@@ -1,0 +1,75 @@
+//! Whether this node can serve: for Milvus' CheckHealth and GetComponentStates, gRPC health, and the HTTP probes.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use crate::pb::common::{self, StateCode};
+use crate::pb::milvus::{CheckHealthResponse, ComponentInfo, ComponentStates};
+use crate::replica::Replica;
+
+/// The verdict of this node over itself.
+pub struct Health {
+    replica: Arc<dyn Replica>,
+    stopping: AtomicBool,
+}
+
+impl Health {
+    pub fn new(replica: Arc<dyn Replica>) -> Arc<Self> {
+        Arc::new(Health { replica, stopping: AtomicBool::new(false) })
+    }
+
+    /// From now on this node says that it goes away, so that load balancers stop sending before it stops listening.
+    pub fn stopping(&self) {
+        self.stopping.store(true, Ordering::Release);
+    }
+
+    /// Why this node should get no calls; empty if it should.
+    pub fn not_ready(&self) -> Vec<String> {
+        let mut reasons = Vec::new();
+        if self.stopping.load(Ordering::Acquire) {
+            reasons.push("this node is stopping".to_owned());
+        }
+        if self.replica.leadership().borrow().leader.is_none() {
+            reasons.push("no leader is known".to_owned());
+        }
+        reasons
+    }
+
+    /// Everything that needs attention, alarms of the cluster included.
+    pub fn reasons(&self) -> Vec<String> {
+        let mut reasons = self.not_ready();
+        reasons.extend(self.replica.alarms());
+        reasons
+    }
+
+    pub fn check_reply(&self) -> CheckHealthResponse {
+        let reasons = self.reasons();
+        CheckHealthResponse {
+            status: Some(common::Status::default()),
+            is_healthy: reasons.is_empty(),
+            reasons,
+            quota_states: Vec::new(),
+        }
+    }
+
+    pub fn component_states(&self, role: &str) -> ComponentStates {
+        let state_code = if self.stopping.load(Ordering::Acquire) {
+            StateCode::Stopping
+        } else if self.not_ready().is_empty() {
+            StateCode::Healthy
+        } else {
+            StateCode::Abnormal
+        };
+        let state = ComponentInfo {
+            node_id: i64::try_from(self.replica.node_id()).unwrap_or(i64::MAX),
+            role: role.to_owned(),
+            state_code: state_code.into(),
+            extra_info: Vec::new(),
+        };
+        ComponentStates {
+            state: Some(state.clone()),
+            subcomponent_states: vec![state],
+            status: Some(common::Status::default()),
+        }
+    }
+}

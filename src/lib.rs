@@ -1,0 +1,30 @@
+//! Roost: the coordinator of a Milvus cluster as one Raft-replicated state machine.
+//!
+//! Facts live in [`state`]; the services of [`gateway`] and [`rootcoord`] turn calls into commands for its log, and
+//! [`leader`] holds what only the leader decides. [`server`] wires them to their listeners. See ARCHITECTURE.md.
+
+pub mod admin;
+pub mod boot;
+pub mod call;
+pub mod config;
+pub mod ctl;
+pub mod error;
+pub mod failure;
+pub mod forward;
+pub mod gateway;
+pub mod health;
+pub mod http;
+pub mod leader;
+pub mod limits;
+pub mod metrics;
+pub mod pb;
+pub mod proposer;
+pub mod replica;
+pub mod restore;
+pub mod rootcoord;
+pub mod server;
+pub mod shutdown;
+pub mod state;
+pub mod telemetry;
+#[cfg(test)]
+pub mod testing;

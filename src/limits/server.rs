@@ -1,0 +1,66 @@
+//! What protects the server itself: bounds on calls, queues, messages and times, each with its reason.
+
+use std::time::Duration;
+
+/// A call without a deadline of its own. Fail-over takes about a second, so this outlasts several in a row.
+pub const CALL_TIME_DEFAULT: Duration = Duration::from_secs(10);
+/// A longer deadline is cut to this: an open call keeps its stored reply and those of all later calls alive.
+pub const CALL_TIME_MAX: Duration = Duration::from_secs(60);
+/// A request or reply on the client and internal listeners. Schemas are below a megabyte; Milvus' own default for
+/// clients is 64 MiB, but that is for vectors, which are not sent here.
+pub const MESSAGE_BYTES_MAX: usize = 16 << 20;
+/// Headers of one call.
+pub const HEADER_BYTES_MAX: u32 = 16 << 10;
+/// Unary calls in progress on one node, waiting ones included. Beyond it code 8 is answered at once: clients wait and
+/// repeat, which is better than a queue that outlives their deadlines.
+pub const CALLS_IN_FLIGHT_MAX: usize = 8192;
+/// Proposals of one leader that wait for their commit; the host bounds their bytes as well.
+pub const PROPOSALS_IN_FLIGHT_MAX: usize = 8192;
+/// Bytes of buffered request bodies and forwarded replies in progress.
+pub const CALL_BYTES_IN_FLIGHT_MAX: usize = 256 << 20;
+/// Connections of one listener; each costs two buffers and a task. Fewer than the usual 1024*16 file descriptors.
+pub const CONNECTIONS_MAX: usize = 8192;
+/// Calls at once on one connection; HTTP/2's own recommendation is at least 100. Load generators open few connections.
+pub const STREAMS_PER_CONNECTION_MAX: u32 = 1024;
+/// An idle connection is probed this often, and closed when the probe stays unanswered for [`KEEPALIVE_TIMEOUT`].
+pub const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(30);
+pub const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
+/// The same between peers, where a silent link must be noticed in the order of an election.
+pub const PEER_KEEPALIVE_INTERVAL: Duration = Duration::from_millis(500);
+pub const PEER_KEEPALIVE_TIMEOUT: Duration = Duration::from_millis(1000);
+pub const PEER_CONNECT_TIMEOUT: Duration = Duration::from_millis(500);
+/// Channels kept to peers: members come and go, addresses that are no longer dialled are dropped beyond this.
+pub const PEER_CHANNELS_MAX: usize = 64;
+/// A streaming call that is passed on to the leader, e.g. of timestamps.
+pub const FORWARDED_STREAMS_MAX: usize = 1024;
+/// Pause between two attempts to reach a leader; doubles from the first to the second. A change of leader ends it early.
+pub const LEADER_RETRY_MIN: Duration = Duration::from_millis(10);
+pub const LEADER_RETRY_MAX: Duration = Duration::from_millis(200);
+/// What is kept of a caller's user name for the log entry.
+pub const PRINCIPAL_BYTES_MAX: usize = 256;
+
+/// Timestamps of one request: one millisecond's worth, as in Milvus. More would let one request poison the bound.
+pub const TIMESTAMPS_PER_REQUEST_MAX: u32 = 1 << 18;
+/// Requests taken from a timestamp stream for one leadership check.
+pub const TIMESTAMP_BATCH_MAX: usize = 256;
+/// How long AllocTimestamp waits for the oracle to pass `blockTimestamp`.
+pub const BLOCK_TIMESTAMP_WAIT_MAX: Duration = Duration::from_secs(5);
+/// Longest single sleep of a wait for a point in time; the clock is looked at again after it.
+pub const MAX_SLEEP_MS: u64 = 1000;
+/// How long a new leader waits for each clock of the others, when its own is suspect.
+pub const CLOCK_ANSWER_WAIT: Duration = Duration::from_millis(500);
+/// Ids of one AllocID request. Milvus' allocators take 200,000 at a time.
+pub const IDS_PER_REQUEST_MAX: u32 = 1 << 24;
+/// Collections that one reply lists; beyond it the listing would not fit [`MESSAGE_BYTES_MAX`] with long names.
+pub const LIST_PAGE: usize = 1024;
+
+/// How long a stopping node tries to hand its leadership over.
+pub const TRANSFER_WAIT: Duration = Duration::from_secs(2);
+/// How long a stopping node lets open calls finish.
+pub const DRAIN_WAIT: Duration = Duration::from_secs(5);
+/// A connection that says nothing for so long after it was opened is closed: it holds one of [`CONNECTIONS_MAX`].
+pub const FIRST_BYTE_WAIT: Duration = Duration::from_secs(10);
+/// A reply: the listing of 65,536 collections with the longest names fits.
+pub const REPLY_BYTES_MAX: usize = 64 << 20;
+/// How often gRPC health looks at this node when nothing else tells it to.
+pub const HEALTH_INTERVAL: Duration = Duration::from_millis(500);

@@ -1,0 +1,16 @@
+//! The wire: what build.rs generated from `proto/`, one module for each package.
+//! `common`, `schema`, `milvus` and `rootcoord` are Milvus 2.6's contract; `admin`, `tso` and `store` are Roost's own.
+
+/// Generated code names sibling packages by relative paths, so it keeps the packages' own nesting.
+#[allow(clippy::all, clippy::pedantic, missing_docs, rustdoc::all, unreachable_pub, reason = "generated code")]
+mod packages {
+    include!(concat!(env!("OUT_DIR"), "/packages.rs"));
+}
+
+pub use packages::milvus::proto::{common, milvus, rootcoord, schema};
+pub use packages::roost::admin::v1 as admin;
+pub use packages::roost::store::v1 as store;
+pub use packages::roost::tso::v1 as tso;
+
+/// Every package's descriptors, annotations included, for gRPC reflection.
+pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));

@@ -1,0 +1,123 @@
+//! The replicated state machine as the services see it: propose, read, and know who leads.
+//! A trait, so that the oracle, the proposer and the gateway are tested without disks and sockets; the server's one
+//! implementation is `roost_raft::Host`.
+
+mod host;
+
+use std::io;
+use std::time::Instant;
+
+use bytes::Bytes;
+use roost_raft::types::Leadership;
+use roost_raft::kv::Read;
+use tokio::sync::watch;
+
+pub use host::HostReplica;
+
+/// A command on its way into the log.
+#[derive(Clone, Debug)]
+pub struct Proposal {
+    /// The encoded `state::Entry`.
+    pub command: Bytes,
+    /// The apply version that the cluster must have reached before this command may enter the log.
+    pub min_apply_version: u32,
+    /// Passes while disks are nearly full: it frees space, or the cluster cannot run without it.
+    pub urgent: bool,
+    /// The term that this node must lead for the command to be executed. `None`: whatever term it leads now.
+    pub term: Option<u64>,
+}
+
+/// What executing a command gave.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Applied {
+    pub index: u64,
+    pub term: u64,
+    /// The encoded reply of the state machine; a rejection is one as well.
+    pub reply: Vec<u8>,
+}
+
+/// Why there is no answer from the replicated state.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    /// Not executed and never will be: this node does not lead (the named term).
+    #[error("this node is not the leader")]
+    NotLeader,
+    /// Perhaps executed, perhaps later. Only the same request id may be sent again.
+    #[error("the outcome is unknown: {0}")]
+    Unknown(String),
+    /// Not executed: too many proposals are in flight.
+    #[error("too many proposals in flight")]
+    Busy,
+    /// Not executed: larger than the log takes.
+    #[error("the request is too large for the log: {0}")]
+    TooLarge(String),
+    /// Not executed: the disks of a quorum are full.
+    #[error("{0}")]
+    DiskFull(String),
+    /// Not executed: the cluster is not able to, for a reason that lasts (an old member).
+    #[error("{0}")]
+    Refused(String),
+    /// No leader answered a read in time.
+    #[error("no leader confirmed the read in time: {0}")]
+    NoQuorum(String),
+    /// The node has stopped.
+    #[error("this node has stopped: {0}")]
+    Stopped(String),
+}
+
+impl Error {
+    /// The same request, with the same request id, may succeed on the next leader or in a moment.
+    pub fn retryable(&self) -> bool {
+        match self {
+            Error::NotLeader | Error::Unknown(_) | Error::NoQuorum(_) | Error::Stopped(_) => true,
+            Error::Busy | Error::TooLarge(_) | Error::DiskFull(_) | Error::Refused(_) => false,
+        }
+    }
+}
+
+/// A member of the cluster and where it is reached (`host:port` each).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Peer {
+    pub id: u64,
+    pub voter: bool,
+    pub peer: String,
+    pub client: String,
+}
+
+/// One node's handle on the replicated state machine.
+#[tonic::async_trait]
+pub trait Replica: Send + Sync + 'static {
+    fn node_id(&self) -> u64;
+
+    /// Puts a command into the log and waits until it was executed here.
+    async fn propose(&self, proposal: Proposal) -> Result<Applied, Error>;
+
+    /// Returns the applied index once [`Replica::view`] shows everything that was acknowledged before this call.
+    async fn read_barrier(&self, deadline: Instant) -> Result<u64, Error>;
+
+    /// A consistent view of the tables as of now.
+    fn view(&self) -> io::Result<Box<dyn Read + '_>>;
+
+    fn leadership(&self) -> watch::Receiver<Leadership>;
+
+    /// Succeeds only if this node still leads `term` at a moment after the call began.
+    async fn confirm_leader(&self, term: u64) -> Result<(), Error>;
+
+    /// The membership in effect, this node included.
+    fn members(&self) -> Vec<Peer>;
+
+    /// What is wrong with the cluster, one line each; empty if nothing is.
+    fn alarms(&self) -> Vec<String>;
+
+    /// Names the cluster; empty as long as this node belongs to none. A call from another cluster is not executed.
+    fn cluster_id(&self) -> String;
+
+    /// Gives leadership away, if this node leads. Returns when another one leads, or when that cannot be had.
+    async fn hand_over(&self);
+
+    /// Waits until the replica has failed for good, and says why. The process must end then.
+    async fn failed(&self) -> String;
+
+    /// Flushes and stops. Nothing may be asked of it afterwards.
+    async fn close(&self);
+}

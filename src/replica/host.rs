@@ -1,0 +1,130 @@
+//! The server's replica: `roost_raft::Host`, with its errors in this crate's words.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Instant;
+
+use roost_raft::Host;
+use roost_raft::error::{ProposeError, ReadError};
+use roost_raft::host::{Applied as HostApplied, Proposal as HostProposal};
+use roost_raft::kv::Read;
+use roost_raft::types::Leadership;
+use tokio::sync::watch;
+
+use super::{Applied, Error, Peer, Proposal, Replica};
+use crate::state::Roost;
+
+/// One node of the real cluster.
+#[derive(Clone)]
+pub struct HostReplica {
+    host: Arc<Host<Roost>>,
+}
+
+impl HostReplica {
+    pub fn new(host: Arc<Host<Roost>>) -> Self {
+        HostReplica { host }
+    }
+}
+
+#[tonic::async_trait]
+impl Replica for HostReplica {
+    fn node_id(&self) -> u64 {
+        self.host.node_id()
+    }
+
+    async fn propose(&self, proposal: Proposal) -> Result<Applied, Error> {
+        let Proposal { command, min_apply_version, urgent, term } = proposal;
+        let sent = self.host.propose(HostProposal { command, min_apply_version, urgent, term });
+        let HostApplied { index, term, reply } = sent.await?;
+        Ok(Applied { index, term, reply })
+    }
+
+    async fn read_barrier(&self, deadline: Instant) -> Result<u64, Error> {
+        Ok(self.host.read_barrier(deadline.into()).await?)
+    }
+
+    fn view(&self) -> io::Result<Box<dyn Read + '_>> {
+        Ok(Box::new(self.host.view()?))
+    }
+
+    fn leadership(&self) -> watch::Receiver<Leadership> {
+        self.host.leadership()
+    }
+
+    async fn confirm_leader(&self, term: u64) -> Result<(), Error> {
+        Ok(self.host.confirm_leader(term).await?)
+    }
+
+    fn members(&self) -> Vec<Peer> {
+        let voters = self.host.voters();
+        let members = self.host.members().into_iter();
+        members
+            .map(|(id, member)| Peer { id, voter: voters.contains(&id), peer: member.peer, client: member.client })
+            .collect()
+    }
+
+    fn alarms(&self) -> Vec<String> {
+        match self.host.status() {
+            Ok(status) => status.alarms.iter().map(|alarm| format!("{} raised by node {}", alarm.kind, alarm.node)).collect(),
+            Err(error) => vec![format!("cannot read the alarms: {error}")],
+        }
+    }
+
+    fn cluster_id(&self) -> String {
+        self.host.cluster_id().map(|id| id.to_string()).unwrap_or_default()
+    }
+
+    async fn hand_over(&self) {
+        let mut leadership = self.host.leadership();
+        if !leadership.borrow().is_self {
+            return;
+        }
+        match self.host.start_transfer(None).await {
+            Ok(target) => {
+                tracing::info!(target_node = target, "handing leadership over");
+                let another = |seen: &Leadership| seen.leader.is_some() && !seen.is_self;
+                // A closed channel: the replica is gone, and with it the leadership.
+                let _ = leadership.wait_for(another).await;
+            }
+            // The last node of a cluster has nobody to hand over to.
+            Err(error) => tracing::info!(%error, "leadership is not handed over"),
+        }
+    }
+
+    async fn failed(&self) -> String {
+        let mut failure = self.host.failure();
+        match failure.wait_for(Option::is_some).await {
+            Ok(why) => why.clone().unwrap_or_default(),
+            Err(_) => "the replica is gone".into(),
+        }
+    }
+
+    async fn close(&self) {
+        self.host.stop().await;
+    }
+}
+
+impl From<ProposeError> for Error {
+    fn from(error: ProposeError) -> Self {
+        match error {
+            ProposeError::NotLeader { .. } => Error::NotLeader,
+            ProposeError::Unknown => Error::Unknown(error.to_string()),
+            ProposeError::Busy => Error::Busy,
+            ProposeError::TooLarge { .. } => Error::TooLarge(error.to_string()),
+            ProposeError::NoSpace => Error::DiskFull(error.to_string()),
+            ProposeError::Unsupported { .. } => Error::Refused(error.to_string()),
+            // It may have stopped with the entry already sent to the others.
+            ProposeError::Stopped => Error::Unknown(error.to_string()),
+        }
+    }
+}
+
+impl From<ReadError> for Error {
+    fn from(error: ReadError) -> Self {
+        match error {
+            ReadError::NotLeader => Error::NotLeader,
+            ReadError::NoLeader | ReadError::NoQuorum | ReadError::Behind => Error::NoQuorum(error.to_string()),
+            ReadError::Stopped => Error::Stopped(error.to_string()),
+        }
+    }
+}

@@ -1,0 +1,104 @@
+//! The services of one node, put together over its replica.
+
+use std::sync::Arc;
+
+use crate::call::Requests;
+use crate::config::Config;
+use crate::forward::{Ingress, Peers};
+use crate::gateway::Gateway;
+use crate::health::Health;
+use crate::leader::LeaderTask;
+use crate::leader::clock::{GuardedClock, SystemClock};
+use crate::leader::tso::{Keeper, Oracle, PeerClocks, TimestampService};
+use crate::limits::Limits;
+use crate::metrics::Metrics;
+use crate::pb::admin::admin_server::AdminServer;
+use crate::proposer::Proposer;
+use crate::replica::Replica;
+use crate::rootcoord::{Catalog, RootCoordService};
+
+/// Which secret guards which listener; `None` leaves it open.
+#[derive(Clone, Default)]
+pub struct Access {
+    pub secret: Option<String>,
+    pub internal_secret: Option<String>,
+}
+
+impl Access {
+    pub fn of(config: &Config) -> Self {
+        // Without a secret (loopback only) peers still show the proof of an empty one: other protocols' calls end here.
+        let secret = config.cluster.secret.as_ref().map(|secret| secret.expose().to_owned()).unwrap_or_default();
+        let internal_secret = config.internal_needs_secret().then(|| secret.clone());
+        Access { secret: Some(secret), internal_secret }
+    }
+}
+
+/// How the oracle is set.
+#[derive(Clone, Copy, Debug)]
+pub struct OracleSettings {
+    pub window_ms: u64,
+    pub max_clock_ahead_ms: u64,
+}
+
+/// Everything that a node serves with.
+pub struct Node {
+    pub access: Access,
+    pub replica: Arc<dyn Replica>,
+    pub peers: Arc<Peers>,
+    pub oracle: Arc<Oracle>,
+    pub health: Arc<Health>,
+    pub metrics: Arc<Metrics>,
+    pub(super) ingress: Arc<Ingress>,
+    pub(super) gateway: Gateway,
+    pub(super) rootcoord: RootCoordService,
+    pub(super) timestamps: TimestampService,
+    pub(super) admin: Option<AdminServer<crate::admin::AdminService>>,
+    proposer: Arc<Proposer>,
+}
+
+impl Node {
+    /// `boot` is the number of this start.
+    pub fn new(
+        replica: Arc<dyn Replica>,
+        access: Access,
+        oracle: OracleSettings,
+        limits: Limits,
+        boot: u64,
+        metrics: Arc<Metrics>,
+    ) -> Result<Self, prost::DecodeError> {
+        let peers = Arc::new(Peers::new(access.secret.as_deref()));
+        let clock = Arc::new(GuardedClock::new(Arc::new(SystemClock::default()), oracle.max_clock_ahead_ms));
+        let oracle = Oracle::new(replica.clone(), clock.clone(), oracle.window_ms);
+        let proposer = Proposer::new(replica.clone(), clock);
+        let catalog = Catalog::new(replica.clone(), proposer.clone(), oracle.clone(), limits);
+        let health = Health::new(replica.clone());
+        let requests = Requests::new(replica.node_id(), boot);
+        let ingress = Ingress::new(replica.clone(), peers.clone(), requests, metrics.clone())?;
+        Ok(Node {
+            access,
+            gateway: Gateway { catalog: catalog.clone(), oracle: oracle.clone(), health: health.clone() },
+            rootcoord: RootCoordService { catalog, oracle: oracle.clone(), health: health.clone() },
+            timestamps: TimestampService::new(oracle.clone()),
+            admin: None,
+            ingress,
+            replica,
+            peers,
+            oracle,
+            health,
+            metrics,
+            proposer,
+        })
+    }
+
+    /// Adds the operator's API, which needs more of the host than the other services do.
+    pub fn with_admin(mut self, admin: crate::admin::AdminService) -> Self {
+        self.admin = Some(AdminServer::new(admin));
+        self
+    }
+
+    pub(super) fn leader_tasks(&self) -> Vec<Arc<dyn LeaderTask>> {
+        let clocks = Arc::new(PeerClocks::new(self.replica.clone(), self.peers.clone()));
+        let keeper = Keeper::new(self.oracle.clone(), self.replica.clone(), self.proposer.clone(), clocks);
+        vec![Arc::new(keeper)]
+    }
+}

@@ -1,0 +1,87 @@
+//! Which services each listener has, with their message limits.
+
+use tokio::task::JoinHandle;
+use tonic::service::Routes;
+use tonic_health::pb::health_server::{Health as HealthApi, HealthServer};
+use tonic_reflection::server::Error as ReflectionError;
+
+use super::node::Node;
+use crate::limits;
+use crate::pb::FILE_DESCRIPTOR_SET;
+use crate::pb::milvus::milvus_service_server::MilvusServiceServer;
+use crate::pb::rootcoord::root_coord_server::RootCoordServer;
+use crate::pb::tso::timestamp_server::TimestampServer;
+
+const MILVUS: &str = "milvus.proto.milvus.MilvusService";
+const ROOT_COORD: &str = "milvus.proto.rootcoord.RootCoord";
+const TIMESTAMP: &str = "roost.tso.v1.Timestamp";
+const ADMIN: &str = "roost.admin.v1.Admin";
+const HEALTH: &str = "grpc.health.v1.Health";
+
+macro_rules! limited {
+    ($server:ty, $service:expr) => {
+        <$server>::new($service)
+            .max_decoding_message_size(limits::MESSAGE_BYTES_MAX)
+            .max_encoding_message_size(limits::REPLY_BYTES_MAX)
+    };
+}
+
+pub(super) fn client(node: &Node, health: HealthServer<impl HealthApi>) -> Result<Routes, ReflectionError> {
+    let routes = Routes::new(limited!(MilvusServiceServer<_>, node.gateway.clone())).add_service(health);
+    reflecting(routes, &[MILVUS, HEALTH])
+}
+
+pub(super) fn internal(node: &Node, health: HealthServer<impl HealthApi>) -> Result<Routes, ReflectionError> {
+    let routes = Routes::new(limited!(RootCoordServer<_>, node.rootcoord.clone()))
+        .add_service(limited!(TimestampServer<_>, node.timestamps.clone()))
+        .add_service(health);
+    let routes = match &node.admin {
+        Some(admin) => routes.add_service(admin.clone()),
+        None => routes,
+    };
+    reflecting(routes, &[ROOT_COORD, TIMESTAMP, ADMIN, HEALTH])
+}
+
+/// Raft's services and everything that may be forwarded.
+pub(super) fn peer(node: &Node, raft: Routes) -> Routes {
+    let routes = raft
+        .add_service(limited!(MilvusServiceServer<_>, node.gateway.clone()))
+        .add_service(limited!(RootCoordServer<_>, node.rootcoord.clone()))
+        .add_service(limited!(TimestampServer<_>, node.timestamps.clone()));
+    match &node.admin {
+        Some(admin) => routes.add_service(admin.clone()),
+        None => routes,
+    }
+}
+
+/// Adds reflection, in the version that tools have moved to and in the one that many still ask for.
+fn reflecting(routes: Routes, names: &[&str]) -> Result<Routes, ReflectionError> {
+    let builder = || {
+        let all = tonic_reflection::server::Builder::configure()
+            .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
+            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET);
+        names.iter().fold(all, |builder, name| builder.with_service_name(*name))
+    };
+    Ok(routes.add_service(builder().build_v1()?).add_service(builder().build_v1alpha()?))
+}
+
+/// gRPC health, and the task that keeps it true.
+pub(super) fn health(node: &Node) -> (HealthServer<impl HealthApi + use<>>, JoinHandle<()>) {
+    let (reporter, server) = tonic_health::server::health_reporter();
+    let (health, mut leadership) = (node.health.clone(), node.replica.leadership());
+    let task = tokio::spawn(async move {
+        loop {
+            let status = match health.not_ready().is_empty() {
+                true => tonic_health::ServingStatus::Serving,
+                false => tonic_health::ServingStatus::NotServing,
+            };
+            // The empty name is the node as a whole.
+            for name in ["", MILVUS, ROOT_COORD, TIMESTAMP, ADMIN] {
+                reporter.set_service_status(name, status).await;
+            }
+            // Elections tell themselves; a stop is found by looking.
+            let _ = tokio::time::timeout(limits::HEALTH_INTERVAL, leadership.changed()).await;
+        }
+    });
+    (server, task)
+}

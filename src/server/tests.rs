@@ -1,0 +1,345 @@
+//! Three whole servers on loopback over replicas in memory, spoken to as clients do.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use prost::Message;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tonic::metadata::MetadataValue;
+use tonic::service::Routes;
+use tonic::transport::Channel;
+use tonic::{Code, Request};
+
+
+use super::*;
+use crate::forward::secret_proof;
+use crate::limits::Limits;
+use crate::metrics::Metrics;
+use crate::pb::milvus::milvus_service_client::MilvusServiceClient;
+use crate::pb::milvus::*;
+use crate::pb::rootcoord::root_coord_client::RootCoordClient;
+use crate::pb::rootcoord::{AllocIdRequest, AllocTimestampRequest as CountedRequest};
+use crate::pb::schema::{CollectionSchema, DataType, FieldSchema};
+use crate::pb::{common, schema, tso};
+use crate::replica::Peer;
+use crate::testing::SoloReplica;
+
+const SECRET: &str = "one for all";
+
+struct Running {
+    replica: Arc<SoloReplica>,
+    client: String,
+    internal: String,
+    peer: String,
+    http: String,
+    trigger: shutdown::Trigger,
+    serving: JoinHandle<Result<(), Error>>,
+}
+
+impl Running {
+    async fn milvus(&self) -> MilvusServiceClient<Channel> {
+        MilvusServiceClient::new(dial(&self.client).await)
+    }
+
+    async fn rootcoord(&self) -> RootCoordClient<Channel> {
+        RootCoordClient::new(dial(&self.internal).await)
+    }
+}
+
+async fn dial(address: &str) -> Channel {
+    Channel::from_shared(format!("http://{address}")).unwrap().connect().await.unwrap()
+}
+
+/// Three nodes, of which the first leads term 1.
+async fn cluster() -> Vec<Running> {
+    let tables = Arc::default();
+    let mut nodes = Vec::new();
+    for id in 1..=3 {
+        let replica = SoloReplica::sharing(id, Arc::clone(&tables));
+        let any = "127.0.0.1:0".parse().unwrap();
+        let listeners = Listeners::bind(&Listen { client: any, internal: any, peer: any, http: any }).await.unwrap();
+        let name = |listener: &Listener| listener.address().unwrap().to_string();
+        let (client, internal) = (name(&listeners.client), name(&listeners.internal));
+        let (peer, http) = (name(&listeners.peer), name(&listeners.http));
+        let access = Access { secret: Some(SECRET.into()), internal_secret: None };
+        let settings = OracleSettings { window_ms: 3000, max_clock_ahead_ms: 60_000 };
+        let node =
+            Node::new(replica.clone(), access, settings, Limits::default(), id, Arc::new(Metrics::new())).unwrap();
+        let (trigger, shutdown) = shutdown::channel();
+        let serving =
+            tokio::spawn(async move { run(node, listeners, Routes::default(), &Handle::current(), &shutdown).await });
+        nodes.push(Running { replica, client, internal, peer, http, trigger, serving });
+    }
+    let members: Vec<Peer> = nodes
+        .iter()
+        .map(|node| Peer { id: node.replica.id, voter: true, peer: node.peer.clone(), client: node.client.clone() })
+        .collect();
+    for node in &nodes {
+        *node.replica.members.lock() = members.clone();
+    }
+    elect(&nodes, 1, 1);
+    nodes
+}
+
+fn elect(nodes: &[Running], term: u64, leader: u64) {
+    for node in nodes {
+        match node.replica.id == leader {
+            true => node.replica.lead(term),
+            false => node.replica.follow(term, Some(leader)),
+        }
+    }
+}
+
+fn new_collection(name: &str) -> CreateCollectionRequest {
+    let dim = common::KeyValuePair { key: "dim".into(), value: "8".into() };
+    let id = FieldSchema {
+        name: "id".into(),
+        is_primary_key: true,
+        data_type: DataType::Int64.into(),
+        ..FieldSchema::default()
+    };
+    let vector = FieldSchema {
+        name: "vector".into(),
+        data_type: DataType::FloatVector.into(),
+        type_params: vec![dim],
+        ..FieldSchema::default()
+    };
+    let schema = CollectionSchema { name: name.into(), fields: vec![id, vector], ..schema::CollectionSchema::default() };
+    CreateCollectionRequest {
+        collection_name: name.into(),
+        schema: schema.encode_to_vec(),
+        ..CreateCollectionRequest::default()
+    }
+}
+
+fn describe(name: &str) -> DescribeCollectionRequest {
+    DescribeCollectionRequest { collection_name: name.into(), ..DescribeCollectionRequest::default() }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn any_node_takes_any_call() {
+    let nodes = cluster().await;
+    for node in &nodes {
+        let name = format!("by_{}", node.replica.id);
+        let mut client = node.milvus().await;
+        let connected = client.connect(ConnectRequest::default()).await.unwrap().into_inner();
+        assert_eq!(connected.status.unwrap().code, 0);
+        assert!(connected.identifier > 0);
+        assert!(connected.server_info.unwrap().build_tags.starts_with("2.6"));
+        let created = client.create_collection(new_collection(&name)).await.unwrap();
+        assert_eq!(created.metadata().get("roost-leader").unwrap(), &nodes[0].client);
+        assert!(created.metadata().get("roost-retry").is_none());
+        assert_eq!(created.into_inner(), common::Status::default());
+        for other in &nodes {
+            let mut client = other.milvus().await;
+            let found = client.describe_collection(describe(&name)).await.unwrap().into_inner();
+            assert_eq!((found.status.unwrap().code, found.collection_name.as_str()), (0, name.as_str()));
+            let fields: Vec<String> = found.schema.unwrap().fields.into_iter().map(|field| field.name).collect();
+            assert_eq!(fields, ["id", "vector"], "clients do not see system fields");
+        }
+    }
+    let mut client = nodes[2].milvus().await;
+    let shown = client.show_collections(ShowCollectionsRequest::default()).await.unwrap().into_inner();
+    assert_eq!(shown.collection_names, ["by_1", "by_2", "by_3"]);
+    assert_eq!((shown.collection_ids.len(), shown.shards_num), (3, vec![1, 1, 1]));
+    let internal = nodes[1].rootcoord().await.describe_collection(describe("by_1")).await.unwrap().into_inner();
+    assert_eq!(internal.schema.unwrap().fields.len(), 4, "nodes see RowID and Timestamp");
+    let gone = DropCollectionRequest { collection_name: "by_1".into(), ..DropCollectionRequest::default() };
+    assert_eq!(client.drop_collection(gone).await.unwrap().into_inner().code, 0);
+    let missing = client.describe_collection(describe("by_1")).await.unwrap().into_inner().status.unwrap();
+    assert_eq!(missing.code, 100);
+    assert_eq!(missing.reason, "collection not found[database=default][collection=by_1]");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ids_and_timestamps_come_from_one_place() {
+    let nodes = cluster().await;
+    let (mut last_ts, mut last_id) = (0, 0);
+    for round in 0..9u32 {
+        let node = &nodes[round as usize % 3];
+        let mut coordinator = node.rootcoord().await;
+        let ids = AllocIdRequest { count: 1000, ..AllocIdRequest::default() };
+        let ids = coordinator.alloc_id(ids).await.unwrap().into_inner();
+        assert!(ids.id > last_id && ids.count == 1000);
+        last_id = ids.id + 999;
+        let asked = CountedRequest { count: 10, ..CountedRequest::default() };
+        let first = coordinator.alloc_timestamp(asked).await.unwrap().into_inner().timestamp;
+        assert!(first > last_ts);
+        let one = node.milvus().await.alloc_timestamp(AllocTimestampRequest::default()).await.unwrap().into_inner();
+        assert!(one.timestamp >= first + 10);
+        last_ts = one.timestamp;
+    }
+    let mut coordinator = nodes[1].rootcoord().await;
+    let block_timestamp = last_ts + (200 << 18);
+    let later = CountedRequest { count: 1, block_timestamp, ..CountedRequest::default() };
+    let blocked = coordinator.alloc_timestamp(later).await.unwrap().into_inner();
+    assert!(blocked.timestamp > block_timestamp);
+    let none = coordinator.alloc_timestamp(CountedRequest::default()).await.unwrap().into_inner();
+    assert_eq!(none.status.unwrap().code, 1100);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_of_timestamps_passes_through_a_follower() {
+    let nodes = cluster().await;
+    let mut client = tso::timestamp_client::TimestampClient::new(dial(&nodes[2].internal).await);
+    let asked = (1..=500).map(|id| tso::AllocateRequest { id, count: (id % 7) as u32 });
+    let mut answers = client.allocate(tokio_stream::iter(asked)).await.unwrap().into_inner();
+    let (mut next, mut seen) = (0, 0);
+    while let Some(answer) = answers.message().await.unwrap() {
+        seen += 1;
+        assert_eq!(answer.id, seen);
+        if answer.id % 7 == 0 {
+            assert!(answer.error.contains("0 timestamps"));
+        } else {
+            assert!(answer.first >= next);
+            next = answer.first + u64::from(answer.count);
+        }
+    }
+    assert_eq!(seen, 500);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_outlives_its_leader_and_takes_effect_once() {
+    let nodes = cluster().await;
+    let mut client = nodes[2].milvus().await;
+    client.create_collection(new_collection("warm")).await.unwrap();
+    // The leader executes, and its answer is lost; then another one leads.
+    nodes[0].replica.lose_answers.store(true, Ordering::Relaxed);
+    let call = tokio::spawn({
+        let mut client = client.clone();
+        async move { client.create_collection(new_collection("once")).await }
+    });
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    for node in &nodes {
+        node.replica.follow(2, None);
+    }
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    assert!(!call.is_finished(), "it waits for a leader");
+    elect(&nodes, 3, 2);
+    assert_eq!(call.await.unwrap().unwrap().into_inner().code, 0);
+    let shown = client.show_collections(ShowCollectionsRequest::default()).await.unwrap().into_inner();
+    assert_eq!(shown.collection_names, ["once", "warm"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_leader_a_call_ends_in_time_and_in_milvus_words() {
+    let nodes = cluster().await;
+    let mut client = nodes[1].milvus().await;
+    for node in &nodes {
+        node.replica.follow(2, None);
+    }
+    for _ in 0..2 {
+        let mut request = Request::new(new_collection("never"));
+        request.set_timeout(Duration::from_millis(600));
+        let started = Instant::now();
+        let status = client.create_collection(request).await.unwrap().into_inner();
+        assert!(status.code == 2 && status.retriable, "{status:?}");
+        assert!(started.elapsed() < Duration::from_millis(600));
+    }
+    let mut read = Request::new(describe("never"));
+    read.set_timeout(Duration::from_millis(300));
+    let status = client.describe_collection(read).await.unwrap().into_inner().status.unwrap();
+    assert_eq!(status.code, 2);
+    let health = client.check_health(CheckHealthRequest {}).await.unwrap().into_inner();
+    assert!(!health.is_healthy && health.reasons[0].contains("no leader"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn refusals_are_the_ones_that_clients_understand() {
+    let nodes = cluster().await;
+    let mut client = nodes[0].milvus().await;
+    let insert = client.insert(InsertRequest::default()).await.unwrap().into_inner().status.unwrap();
+    assert_eq!(insert.code, 10);
+    let mut grpc = tonic::client::Grpc::new(dial(&nodes[0].client).await);
+    grpc.ready().await.unwrap();
+    let path = ::http::uri::PathAndQuery::from_static("/milvus.proto.milvus.MilvusService/Unheard");
+    let codec = tonic_prost::ProstCodec::<CheckHealthRequest, CheckHealthResponse>::default();
+    let refused = grpc.unary(Request::new(CheckHealthRequest {}), path, codec).await.unwrap_err();
+    assert_eq!(refused.code(), Code::Unimplemented);
+    let mut elsewhere = Request::new(describe("x"));
+    elsewhere.metadata_mut().insert("dbname", MetadataValue::from_static("nowhere"));
+    let status = client.describe_collection(elsewhere).await.unwrap().into_inner().status.unwrap();
+    assert_eq!((status.code, status.reason.as_str()), (800, "database not found[database=nowhere]"));
+    let mut huge = new_collection("huge");
+    huge.schema = vec![0; limits::MESSAGE_BYTES_MAX];
+    let refused = client.create_collection(huge).await.unwrap_err();
+    assert_eq!(refused.code(), Code::ResourceExhausted);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_peer_listener_wants_the_secret_and_outside_stamps_are_worthless() {
+    let nodes = cluster().await;
+    let mut client = MilvusServiceClient::new(dial(&nodes[0].peer).await);
+    let refused = client.get_version(GetVersionRequest {}).await.unwrap_err();
+    assert_eq!(refused.code(), Code::Unauthenticated);
+    let mut known = Request::new(GetVersionRequest {});
+    let proof = MetadataValue::try_from(secret_proof(SECRET)).unwrap();
+    known.metadata_mut().insert("roost-secret", proof.clone());
+    client.get_version(known).await.unwrap();
+    // A stamp that names another cluster is not executed.
+    let mut foreign = Request::new(new_collection("foreign"));
+    foreign.metadata_mut().insert("roost-secret", proof);
+    for (key, value) in [("roost-request", "9.9.9.9"), ("roost-principal", ""), ("roost-source", "x")] {
+        foreign.metadata_mut().insert(key, MetadataValue::from_static(value));
+    }
+    assert_eq!(client.create_collection(foreign).await.unwrap_err().code(), Code::Unavailable);
+    // The same request id sent twice from outside is two requests.
+    let mut client = nodes[1].milvus().await;
+    for name in ["first", "second"] {
+        let mut request = Request::new(new_collection(name));
+        request.metadata_mut().insert("roost-request", MetadataValue::from_static("9.9.9.9"));
+        assert_eq!(client.create_collection(request).await.unwrap().into_inner().code, 0);
+        let found = client.describe_collection(describe(name)).await.unwrap().into_inner();
+        assert_eq!(found.status.unwrap().code, 0, "{name}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn random_bytes_close_the_connection_and_nothing_else() {
+    let nodes = cluster().await;
+    let node = &nodes[0];
+    for address in [&node.client, &node.internal, &node.peer, &node.http] {
+        for seed in 0..4u8 {
+            let mut stream = TcpStream::connect(address).await.unwrap();
+            let noise: Vec<u8> = (0..2000u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 13) as u8 ^ seed).collect();
+            // The server may have closed already.
+            let _ = stream.write_all(&noise).await;
+            let mut rest = Vec::new();
+            let ended = tokio::time::timeout(Duration::from_secs(5), stream.read_to_end(&mut rest)).await;
+            assert!(ended.is_ok(), "{address} keeps a connection that makes no sense");
+        }
+    }
+    let health = node.milvus().await.check_health(CheckHealthRequest {}).await.unwrap().into_inner();
+    assert!(health.is_healthy, "{:?}", health.reasons);
+}
+
+async fn get(address: &str, path: &str) -> String {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut text = String::new();
+    stream.read_to_string(&mut text).await.unwrap();
+    text
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn probes_metrics_and_a_graceful_end() {
+    let mut nodes = cluster().await;
+    let node = nodes.remove(0);
+    node.milvus().await.get_version(GetVersionRequest {}).await.unwrap();
+    for path in ["/livez", "/readyz", "/healthz"] {
+        let text = get(&node.http, path).await;
+        assert!(text.starts_with("HTTP/1.1 200") && text.ends_with("OK"), "{path}: {text}");
+    }
+    let metrics = get(&node.http, "/metrics").await;
+    assert!(metrics.contains("roost_calls_total{method=\"milvus.proto.milvus.MilvusService/GetVersion\""), "{metrics}");
+    node.replica.follow(2, None);
+    assert!(get(&node.http, "/healthz").await.starts_with("HTTP/1.1 503"));
+    assert!(get(&node.http, "/livez").await.starts_with("HTTP/1.1 200"));
+    node.trigger.fire("test");
+    let ended = tokio::time::timeout(Duration::from_secs(10), node.serving).await.unwrap().unwrap();
+    assert!(ended.is_ok());
+    assert!(TcpStream::connect(&node.client).await.is_err());
+}

@@ -1,0 +1,91 @@
+//! Every command that the log may carry. What a command holds, prints and does lives beside its noun.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+pub use super::collection::{CreateCollection, DropCollection};
+pub use super::database::{CreateDatabase, DropDatabase};
+pub use super::id::AllocId;
+pub use super::partition::{CreatePartition, DropPartition};
+pub use super::property::AlterCollectionProperties;
+use super::step::{Outcome, Step};
+pub use super::tso::ExtendTso;
+
+/// Stored in the log by the variant's place: append variants, never reorder, change or remove one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Command {
+    CreateDatabase(CreateDatabase),
+    DropDatabase(DropDatabase),
+    CreateCollection(CreateCollection),
+    DropCollection(DropCollection),
+    CreatePartition(CreatePartition),
+    DropPartition(DropPartition),
+    AlterCollectionProperties(AlterCollectionProperties),
+    AllocId(AllocId),
+    ExtendTso(ExtendTso),
+}
+
+impl Command {
+    /// The apply version that every member must have before this may be proposed.
+    pub fn min_apply_version(&self) -> u32 {
+        match self {
+            Command::CreateDatabase(_)
+            | Command::DropDatabase(_)
+            | Command::CreateCollection(_)
+            | Command::DropCollection(_)
+            | Command::CreatePartition(_)
+            | Command::DropPartition(_)
+            | Command::AlterCollectionProperties(_)
+            | Command::AllocId(_)
+            | Command::ExtendTso(_) => 1,
+        }
+    }
+
+    /// For metrics and traces.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Command::CreateDatabase(_) => "create_database",
+            Command::DropDatabase(_) => "drop_database",
+            Command::CreateCollection(_) => "create_collection",
+            Command::DropCollection(_) => "drop_collection",
+            Command::CreatePartition(_) => "create_partition",
+            Command::DropPartition(_) => "drop_partition",
+            Command::AlterCollectionProperties(_) => "alter_collection_properties",
+            Command::AllocId(_) => "alloc_id",
+            Command::ExtendTso(_) => "extend_tso",
+        }
+    }
+
+    /// Executes the command. What a refused one wrote is rolled back by the caller.
+    pub(super) fn apply(&self, step: &mut Step<'_, '_>) -> Outcome {
+        match self {
+            Command::CreateDatabase(command) => command.apply(step),
+            Command::DropDatabase(command) => command.apply(step),
+            Command::CreateCollection(command) => command.apply(step),
+            Command::DropCollection(command) => command.apply(step),
+            Command::CreatePartition(command) => command.apply(step),
+            Command::DropPartition(command) => command.apply(step),
+            Command::AlterCollectionProperties(command) => command.apply(step),
+            Command::AllocId(command) => command.apply(step),
+            Command::ExtendTso(command) => command.apply(step),
+        }
+    }
+}
+
+/// One line for people.
+impl fmt::Display for Command {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Command::CreateDatabase(command) => command.fmt(f),
+            Command::DropDatabase(command) => command.fmt(f),
+            Command::CreateCollection(command) => command.fmt(f),
+            Command::DropCollection(command) => command.fmt(f),
+            Command::CreatePartition(command) => command.fmt(f),
+            Command::DropPartition(command) => command.fmt(f),
+            Command::AlterCollectionProperties(command) => command.fmt(f),
+            Command::AllocId(command) => command.fmt(f),
+            Command::ExtendTso(command) => command.fmt(f),
+        }
+    }
+}

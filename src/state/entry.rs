@@ -1,0 +1,70 @@
+//! What one log entry says: the command, and who asked for it, when, and under which request id.
+//! The proposer stamps all of it once; apply adds nothing of its own, so every node reads the same.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use super::codec;
+use super::command::Command;
+
+/// Names one request for ever. Copies carry the same node, boot and sequence, and are answered with the first reply.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct RequestId {
+    /// The node where the call entered the cluster.
+    pub node: u64,
+    /// Which start of that node. Grows from start to start: an older one's requests are expired.
+    pub boot: u64,
+    /// Grows within a boot; never given twice.
+    pub sequence: u64,
+    /// Every sequence below was answered or given up: its stored reply may be forgotten.
+    pub acked_below: u64,
+}
+
+/// One entry of the log, as [`super::Roost`] applies it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Entry {
+    /// The proposing leader's wall clock, in milliseconds since the Unix epoch.
+    pub at_ms: u64,
+    /// `None` only for commands that may be executed twice, such as the oracle's window.
+    pub request: Option<RequestId>,
+    /// The user on whose behalf; empty for Roost itself or when nobody is authenticated.
+    pub principal: String,
+    /// Where the call came from: `ip:port`, or a name for a task of ours.
+    pub source: String,
+    pub command: Command,
+}
+
+impl Entry {
+    pub fn encode(&self) -> Result<Vec<u8>, codec::Error> {
+        codec::encode(self)
+    }
+
+    pub fn decode(bytes: &[u8]) -> Result<Entry, codec::Error> {
+        codec::decode(bytes)
+    }
+}
+
+/// `node.boot.sequence`.
+impl fmt::Display for RequestId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}.{}", self.node, self.boot, self.sequence)
+    }
+}
+
+/// One line. Names came from outside, hence the escapes.
+impl fmt::Display for Entry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} at_ms={}", self.command, self.at_ms)?;
+        if let Some(request) = self.request {
+            write!(f, " request={request}")?;
+        }
+        if !self.principal.is_empty() {
+            write!(f, " principal={}", self.principal.escape_debug())?;
+        }
+        if !self.source.is_empty() {
+            write!(f, " source={}", self.source.escape_debug())?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,14 @@
+//! What apply changed, for watches, caches and leader tasks. The host adds the log index as the revision.
+
+/// One change. Ids and names only: whoever wants the row reads it at that revision or later.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    DatabaseCreated { database_id: i64, name: String },
+    DatabaseDropped { database_id: i64, name: String },
+    CollectionCreated { database_id: i64, collection_id: i64, name: String },
+    CollectionDropped { database_id: i64, collection_id: i64, name: String },
+    CollectionAltered { database_id: i64, collection_id: i64, name: String },
+    PartitionCreated { collection_id: i64, partition_id: i64, name: String },
+    PartitionDropped { collection_id: i64, partition_id: i64, name: String },
+    TsoExtended { bound_ms: u64 },
+}

@@ -1,0 +1,71 @@
+//! Bounds of the state machine. Constants here are part of apply: changing one changes what an old entry means, so it
+//! needs a new apply version. What an operator may configure travels inside the command instead, as [`Limits`].
+
+use serde::{Deserialize, Serialize};
+
+/// The longest entry or reply. Far above the largest schema, far below a gRPC message.
+pub const MAX_ENTRY_BYTES: usize = 8 << 20;
+/// The longest encoded schema: 64 fields with large default values fit.
+pub const MAX_SCHEMA_BYTES: usize = 1 << 20;
+/// Properties of one database or collection. Milvus knows about fifty.
+pub const MAX_PROPERTIES: usize = 256;
+/// The sum of the lengths of all keys and values of one database or collection.
+pub const MAX_PROPERTY_BYTES: usize = 64 << 10;
+/// The longest name of anything, in bytes (Milvus: proxy.maxNameLength).
+pub const MAX_NAME_BYTES: usize = 255;
+/// Ids that one command may take. A proxy asks for 200,000; a blind request must not eat the number space.
+pub const MAX_IDS: u32 = 1 << 28;
+/// The first id that is handed out. Below are ids that Milvus fixes, such as the default database's.
+pub const FIRST_ID: i64 = 100;
+/// Hybrid timestamps keep 46 bits of milliseconds.
+pub const MAX_TSO_BOUND_MS: u64 = 1 << 46;
+/// How far the bound may jump ahead of the clock and of itself without an operator: a window is some seconds, and a
+/// bound that ran away would take the timestamps with it for ever.
+pub const MAX_TSO_STEP_MS: u64 = 10 * 60 * 1000;
+/// Requests of one node whose replies are kept. More are not executed: whoever has as many unanswered must wait.
+pub const REQUEST_WINDOW: u64 = 65_536;
+/// A session that was silent for so long by the replicated clock loses its stored replies.
+pub const SESSION_IDLE_MS: u64 = 60 * 60 * 1000;
+/// How often idle sessions are looked for.
+pub const SWEEP_INTERVAL_MS: u64 = 60 * 1000;
+/// Sessions looked at in one sweep, so that no apply does unbounded work.
+pub const SWEEP_SESSIONS: usize = 16;
+/// Acknowledged replies are deleted when there may be so many: one range read pays for all of them.
+pub const FORGET_BATCH: u64 = 64;
+/// Replies deleted by one apply.
+pub const FORGET_STEP: usize = 256;
+
+/// What the proposing node is configured to allow. It travels in the command, so every node applies the same numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Limits {
+    /// Databases besides the default one.
+    pub max_databases: u64,
+    pub max_collections: u64,
+    /// Unless the database's property `database.max.collections` says otherwise.
+    pub max_collections_per_database: u64,
+    /// Partitions of one collection.
+    pub max_partitions: u64,
+    pub max_shards: u64,
+    /// The sum of partitions x shards over all collections.
+    pub max_general_capacity: u64,
+}
+
+impl From<&crate::limits::Limits> for Limits {
+    fn from(configured: &crate::limits::Limits) -> Self {
+        Limits {
+            max_databases: configured.max_databases,
+            max_collections: configured.max_collections,
+            max_collections_per_database: configured.max_collections_per_database,
+            max_partitions: configured.max_partitions,
+            max_shards: configured.max_shards.into(),
+            max_general_capacity: configured.max_general_capacity,
+        }
+    }
+}
+
+impl Default for Limits {
+    /// Milvus' defaults.
+    fn default() -> Self {
+        Limits::from(&crate::limits::Limits::default())
+    }
+}

@@ -1,0 +1,156 @@
+//! Facts: what the log decided. Pure, synchronous, deterministic; no clock, no randomness, no I/O but the tables.
+//!
+//! [`Roost`] applies one [`Entry`] at a time: it answers copies of a request from the stored reply (session.rs), moves
+//! the replicated clock on (clock.rs), executes the [`Command`] beside its noun, undoes what a rejected one wrote,
+//! stores the reply, and does a bounded piece of housekeeping (retire.rs). Services read through a [`View`].
+//!
+//! # Tables
+//! All in `Space::STATE`. A key is the tag, then the parts in order: integers fixed-width and big-endian (ids with the
+//! sign bit flipped, so that they sort as numbers), a name last, as its bytes. A value is a message of
+//! `proto/roost/store.proto`. Tags are never reused.
+//!
+//! | tag  | table                 | key                         | value            |
+//! |------|-----------------------|-----------------------------|------------------|
+//! | 0x01 | clock                 |                             | `Clock`          |
+//! | 0x02 | id counter            |                             | `IdCounter`      |
+//! | 0x03 | tso bound             |                             | `TsoBound`       |
+//! | 0x04 | totals                |                             | `Totals`         |
+//! | 0x10 | session               | node u64                    | `Session`        |
+//! | 0x11 | reply                 | node, boot, sequence u64    | `StoredReply`    |
+//! | 0x12 | retired               | node, boot u64              | `RetiredReplies` |
+//! | 0x20 | database              | id i64                      | `Database`       |
+//! | 0x21 | database name         | name                        | `Reference`      |
+//! | 0x22 | database use          | database i64                | `DatabaseUse`    |
+//! | 0x30 | collection            | id i64                      | `Collection`     |
+//! | 0x31 | collection name       | database i64, name          | `Reference`      |
+//! | 0x32 | database's collection | database, collection i64    | `Present`        |
+//! | 0x40 | partition             | collection, partition i64   | `Partition`      |
+//! | 0x41 | partition name        | collection i64, name        | `Reference`      |
+//! | 0x50 | channel use           | pchannel number u16         | `ChannelUse`     |
+//!
+//! Counts (totals, database use, channel use, `Collection.partitions`, `Clock.retired`) change in the same transaction
+//! as the rows they count; a missing count row means zero. The default database (id 1) is written by the first apply
+//! of all, before its command, with that entry's time.
+
+mod channel;
+mod clock;
+pub mod codec;
+mod collection;
+mod command;
+mod database;
+mod entry;
+mod event;
+pub mod id;
+pub mod limits;
+pub mod name;
+mod partition;
+mod property;
+mod reply;
+mod retire;
+mod schema;
+mod session;
+mod step;
+mod table;
+pub mod tables;
+#[cfg(test)]
+mod tests;
+mod totals;
+mod tso;
+mod view;
+
+use std::io;
+
+use roost_raft::kv::{Read, Txn};
+use roost_raft::machine::{ApplyContext, Machine};
+
+pub use channel::PCHANNELS;
+pub use clock::physical_ms;
+pub use command::{
+    AllocId, AlterCollectionProperties, Command, CreateCollection, CreateDatabase, CreatePartition, DropCollection,
+    DropDatabase, DropPartition, ExtendTso,
+};
+pub use entry::{Entry, RequestId};
+pub use event::Event;
+pub use limits::Limits;
+pub use property::Properties;
+pub use reply::Reply;
+use session::Admission;
+use step::Step;
+pub use table::Table;
+pub use view::View;
+
+/// The database that is meant when none is named.
+pub const DEFAULT_DATABASE: &str = "default";
+/// Milvus' own number for it.
+pub const DEFAULT_DATABASE_ID: i64 = 1;
+/// The partition that cannot be dropped.
+pub const DEFAULT_PARTITION: &str = "_default";
+
+/// The state machine that the Raft host runs.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Roost;
+
+impl Machine for Roost {
+    type Event = Event;
+
+    const APPLY_VERSION: u32 = 1;
+
+    fn apply(
+        &self,
+        context: &ApplyContext,
+        command: &[u8],
+        txn: &mut Txn<'_>,
+        events: &mut Vec<Event>,
+    ) -> io::Result<Vec<u8>> {
+        let entry = Entry::decode(command).map_err(|error| invalid(&format!("log entry {}", context.index), &error))?;
+        let encoded = |reply: &Reply| reply.encode().map_err(|error| invalid("reply", &error));
+        let open = match entry.request.map(|request| session::admit(txn, request)).transpose()? {
+            None => None,
+            Some(Admission::Execute(open)) => Some(open),
+            Some(Admission::Repeated(reply)) => return Ok(reply),
+            Some(Admission::Refused(reply)) => return encoded(&reply),
+        };
+        let mut clock = clock::advance(txn, entry.at_ms)?;
+        let reply = encoded(&execute(&entry.command, clock.now_ms, txn, events)?)?;
+        if let Some(open) = open {
+            open.close(txn, &mut clock, &reply)?;
+        }
+        retire::proceed(txn, &mut clock)?;
+        tables::CLOCK.put(txn, &(), &clock);
+        Ok(reply)
+    }
+
+    fn describe(&self, command: &[u8]) -> String {
+        match Entry::decode(command) {
+            Ok(entry) => entry.to_string(),
+            Err(error) => format!("unreadable entry of {} bytes: {error}", command.len()),
+        }
+    }
+
+    /// Opens what every request needs, so that a foreign or damaged table set is found before anything is served.
+    fn restored(&self, view: &dyn Read) -> io::Result<()> {
+        let view = View::new(view);
+        view.clock_ms()?;
+        view.next_id()?;
+        view.tso_bound_ms()?;
+        view.totals()?;
+        view.database(DEFAULT_DATABASE)?;
+        Ok(())
+    }
+}
+
+/// Executes one command; a rejected one leaves neither rows nor events.
+fn execute(command: &Command, now_ms: u64, txn: &mut Txn<'_>, events: &mut Vec<Event>) -> io::Result<Reply> {
+    let (mark, before) = (txn.mark(), events.len());
+    let mut step = Step { txn, now_ms, events };
+    let outcome = command.apply(&mut step);
+    let reply = step.settle(mark, outcome)?;
+    if matches!(reply, Reply::Rejected(_)) {
+        events.truncate(before);
+    }
+    Ok(reply)
+}
+
+fn invalid(what: &str, error: &codec::Error) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, format!("{what}: {error}"))
+}

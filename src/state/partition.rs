@@ -1,0 +1,150 @@
+//! Partitions of a collection. The collection's row counts them.
+
+use std::fmt;
+use std::io;
+
+use roost_raft::kv::{Read, Txn};
+use serde::{Deserialize, Serialize};
+
+use super::event::Event;
+use super::limits::Limits;
+use super::reply::Reply;
+use super::step::{Outcome, Refusal, Step};
+use super::tables::{COLLECTIONS, PARTITION_NAMES, PARTITIONS};
+use super::{DEFAULT_PARTITION, collection, id, name, schema, totals};
+use crate::error::Rejection;
+use crate::pb::store;
+
+/// Idempotent: an existing name is a success.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CreatePartition {
+    pub database: String,
+    pub collection: String,
+    pub name: String,
+    /// Hybrid timestamp of the creation.
+    pub ts: u64,
+    pub limits: Limits,
+}
+
+/// Idempotent: dropping what is not there is a success. The collection must be there.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DropPartition {
+    pub database: String,
+    pub collection: String,
+    pub name: String,
+}
+
+impl CreatePartition {
+    pub(super) fn apply(&self, step: &mut Step<'_, '_>) -> Outcome {
+        name::partition_name(&self.name)?;
+        let mut row = collection::find(step.txn, &self.database, &self.collection)?;
+        if schema::has_partition_key(&row.decoded_schema()?) {
+            return Err(Rejection::invalid("disable create partition if partition key mode is used").into());
+        }
+        if let Some(partition) = lookup(step.txn, row.id, &self.name)? {
+            return Ok(Reply::PartitionCreated { partition_id: partition.id, existed: true });
+        }
+        row.partitions = row.partitions.saturating_add(1);
+        check_count(row.partitions.into(), &row.name, &self.limits)?;
+        totals::add_capacity(step.txn, 1, row.shards, &self.limits)?;
+        let partition_id = insert(step, row.id, &self.name, self.ts)?;
+        COLLECTIONS.put(step.txn, &row.id, &row);
+        step.events.push(Event::PartitionCreated { collection_id: row.id, partition_id, name: self.name.clone() });
+        Ok(Reply::PartitionCreated { partition_id, existed: false })
+    }
+}
+
+impl DropPartition {
+    pub(super) fn apply(&self, step: &mut Step<'_, '_>) -> Outcome {
+        let mut row = collection::find(step.txn, &self.database, &self.collection)?;
+        if self.name == DEFAULT_PARTITION {
+            return Err(Rejection::invalid("default partition cannot be deleted").into());
+        }
+        if schema::has_partition_key(&row.decoded_schema()?) {
+            return Err(Rejection::invalid("disable drop partition if partition key mode is used").into());
+        }
+        let Some(partition) = lookup(step.txn, row.id, &self.name)? else {
+            return Ok(Reply::PartitionDropped { partition_id: None });
+        };
+        row.partitions = row.partitions.checked_sub(1).ok_or_else(|| COLLECTIONS.missing(&row.id))?;
+        totals::remove_capacity(step.txn, 1, row.shards)?;
+        remove(step.txn, &partition);
+        COLLECTIONS.put(step.txn, &row.id, &row);
+        step.events.push(Event::PartitionDropped {
+            collection_id: row.id,
+            partition_id: partition.id,
+            name: partition.name,
+        });
+        Ok(Reply::PartitionDropped { partition_id: Some(partition.id) })
+    }
+}
+
+impl fmt::Display for CreatePartition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "create partition {}", path(&self.database, &self.collection, &self.name))
+    }
+}
+
+impl fmt::Display for DropPartition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "drop partition {}", path(&self.database, &self.collection, &self.name))
+    }
+}
+
+fn path(database: &str, collection: &str, partition: &str) -> String {
+    let database = name::database_or_default(database).escape_debug();
+    format!("{database}.{}.{}", collection.escape_debug(), partition.escape_debug())
+}
+
+/// Refuses more partitions than one collection may have.
+pub(super) fn check_count(partitions: u64, collection: &str, limits: &Limits) -> Result<(), Rejection> {
+    let limit = limits.max_partitions;
+    if partitions <= limit {
+        return Ok(());
+    }
+    let detail =
+        format!("partition number ({partitions}) exceeds max configuration ({limit}), collection: {collection}");
+    Err(Rejection::invalid(detail))
+}
+
+/// Writes a new partition's rows; the caller counts it.
+pub(super) fn insert(step: &mut Step<'_, '_>, collection_id: i64, name: &str, ts: u64) -> Result<i64, Refusal> {
+    let id = id::take(step.txn, 1)?;
+    let row = store::Partition {
+        id,
+        collection_id,
+        name: name.to_owned(),
+        created_ts: ts,
+        state: store::PartitionState::Created.into(),
+    };
+    PARTITIONS.put(step.txn, &(collection_id, id), &row);
+    PARTITION_NAMES.put(step.txn, &(collection_id, row.name), &store::Reference { id });
+    Ok(id)
+}
+
+/// Deletes every partition of a collection, `count` by the collection's row.
+pub(super) fn remove_all(txn: &mut Txn<'_>, collection_id: i64, count: u32) -> io::Result<()> {
+    let page = PARTITIONS.page(txn, &collection_id, None, (count as usize).saturating_add(1))?;
+    if page.len() != count as usize {
+        return Err(COLLECTIONS.corrupt(&COLLECTIONS.key(&collection_id), "it does not count its partitions"));
+    }
+    for (_, partition) in page {
+        remove(txn, &partition);
+    }
+    Ok(())
+}
+
+fn remove(txn: &mut Txn<'_>, partition: &store::Partition) {
+    PARTITIONS.delete(txn, &(partition.collection_id, partition.id));
+    PARTITION_NAMES.delete(txn, &(partition.collection_id, partition.name.clone()));
+}
+
+/// The partition of this name, if any.
+pub(super) fn lookup(read: &dyn Read, collection_id: i64, name: &str) -> io::Result<Option<store::Partition>> {
+    let Some(reference) = PARTITION_NAMES.get(read, &(collection_id, name.to_owned()))? else { return Ok(None) };
+    let key = (collection_id, reference.id);
+    match PARTITIONS.get(read, &key)? {
+        Some(row) => Ok(Some(row)),
+        None => Err(PARTITIONS.missing(&key)),
+    }
+}

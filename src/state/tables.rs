@@ -1,0 +1,37 @@
+//! Every table of the state machine. The page in `mod.rs` explains them; tags are never reused.
+
+use super::table::Table;
+use crate::pb::store;
+
+pub const CLOCK: Table<(), store::Clock> = Table::new(0x01, "clock");
+pub const ID_COUNTER: Table<(), store::IdCounter> = Table::new(0x02, "id counter");
+pub const TSO_BOUND: Table<(), store::TsoBound> = Table::new(0x03, "tso bound");
+pub const TOTALS: Table<(), store::Totals> = Table::new(0x04, "totals");
+
+/// By node.
+pub const SESSIONS: Table<u64, store::Session> = Table::new(0x10, "session");
+/// By node, boot, sequence.
+pub const REPLIES: Table<(u64, u64, u64), store::StoredReply> = Table::new(0x11, "reply");
+/// By node, boot.
+pub const RETIRED: Table<(u64, u64), store::RetiredReplies> = Table::new(0x12, "retired");
+
+/// By id.
+pub const DATABASES: Table<i64, store::Database> = Table::new(0x20, "database");
+pub const DATABASE_NAMES: Table<String, store::Reference> = Table::new(0x21, "database name");
+/// By database id.
+pub const DATABASE_USE: Table<i64, store::DatabaseUse> = Table::new(0x22, "database use");
+
+/// By id.
+pub const COLLECTIONS: Table<i64, store::Collection> = Table::new(0x30, "collection");
+/// By database id, name.
+pub const COLLECTION_NAMES: Table<(i64, String), store::Reference> = Table::new(0x31, "collection name");
+/// By database id, collection id.
+pub const DATABASE_COLLECTIONS: Table<(i64, i64), store::Present> = Table::new(0x32, "database's collection");
+
+/// By collection id, partition id.
+pub const PARTITIONS: Table<(i64, i64), store::Partition> = Table::new(0x40, "partition");
+/// By collection id, name.
+pub const PARTITION_NAMES: Table<(i64, String), store::Reference> = Table::new(0x41, "partition name");
+
+/// By the pchannel's number.
+pub const CHANNEL_USE: Table<u16, store::ChannelUse> = Table::new(0x50, "channel use");

@@ -1,0 +1,80 @@
+//! Databases by example.
+
+use super::support::*;
+use crate::state::*;
+
+#[test]
+fn the_default_database_is_there_from_the_first_apply() {
+    let mut world = World::default();
+    assert_eq!(world.view().database("").unwrap(), None);
+    world.run(extend(START_MS));
+    let row = world.view().database("").unwrap().unwrap();
+    assert_eq!((row.id, row.name.as_str(), row.created_utc_ms()), (1, "default", START_MS));
+    assert_eq!(world.view().database("default").unwrap().unwrap(), row);
+    assert_eq!(world.view().totals().unwrap().databases, 0);
+    assert_eq!(world.rejected(drop_database("default")).reason(), "can not drop default database: invalid parameter");
+    assert_eq!(world.rejected(drop_database("")).code(), 1100);
+}
+
+#[test]
+fn create_is_not_idempotent_and_drop_needs_it_empty() {
+    let mut world = World::default();
+    assert_eq!(world.run(create_database("a")), Reply::DatabaseCreated { database_id: 100 });
+    assert_eq!(world.rejected(create_database("a")).reason(), "database already exist: a: invalid parameter");
+    assert_eq!(world.rejected(drop_database("b")).code(), 800);
+
+    world.run(Command::CreateCollection(create_collection("a", "books")));
+    let refusal = world.rejected(drop_database("a"));
+    assert!(refusal.reason().starts_with("database:a not empty, must drop all collections before drop database"));
+    world.run(drop_collection("a", "books"));
+    assert_eq!(world.run(drop_database("a")), Reply::DatabaseDropped { database_id: 100 });
+    assert_eq!(world.view().database("a").unwrap(), None);
+    assert_eq!(world.view().database_by_id(100).unwrap(), None);
+    assert_eq!(world.view().totals().unwrap(), Default::default());
+}
+
+#[test]
+fn names_and_numbers_are_limited() {
+    let mut world = World::default();
+    for bad in ["", "1a", "a-b", "ä", &"a".repeat(256)] {
+        assert_eq!(world.rejected(create_database(bad)).code(), 802, "{bad}");
+    }
+    world.run(create_database(&"a".repeat(255)));
+    let limits = Limits { max_databases: 2, ..Limits::default() };
+    let create = |name: &str| {
+        let name = name.into();
+        Command::CreateDatabase(CreateDatabase { name, properties: Vec::new(), ts: TS, limits })
+    };
+    world.run(create("b"));
+    assert_eq!(world.rejected(create("c")).code(), 801);
+    world.run(drop_database("b"));
+    assert_eq!(world.run(create("c")), Reply::DatabaseCreated { database_id: 102 });
+}
+
+#[test]
+fn its_own_property_limits_its_collections() {
+    let mut world = World::default();
+    let create = |name: &str, value: &str| {
+        let properties = vec![("database.max.collections".to_owned(), value.to_owned())];
+        let (name, limits) = (name.to_owned(), Limits::default());
+        Command::CreateDatabase(CreateDatabase { name, properties, ts: TS, limits })
+    };
+    world.run(create("a", "1"));
+    world.run(Command::CreateCollection(create_collection("a", "one")));
+    let refusal = world.rejected(Command::CreateCollection(create_collection("a", "two")));
+    assert_eq!(refusal.reason(), "exceeded the limit number of collections[dbName=a][limit=1]");
+    world.run(create("b", "many"));
+    let refusal = world.rejected(Command::CreateCollection(create_collection("b", "one")));
+    assert_eq!(refusal.code(), 5);
+    assert_eq!(world.view().collections_in(100).unwrap(), 1);
+}
+
+#[test]
+fn a_refused_creation_leaves_nothing() {
+    let mut world = World::default();
+    world.run(create_database("a"));
+    let before = world.rows();
+    world.rejected(create_database("a"));
+    world.rejected(drop_database("missing"));
+    assert_eq!(world.rows(), before);
+}

@@ -1,0 +1,13 @@
+//! Tests of the state machine: each noun by example, everything together against a model, and the stored bytes.
+
+mod collection;
+mod database;
+mod entry;
+mod golden;
+mod model;
+mod model_test;
+mod numbers;
+mod partition;
+mod session;
+mod support;
+mod view;

@@ -1,0 +1,182 @@
+//! The state machine told in ordered maps, the slow and obvious way: what a command answers, and which rows follow.
+
+use std::collections::BTreeMap;
+
+use crate::state::*;
+
+/// A refusal is compared by its code.
+pub type Answer = Result<Reply, i32>;
+
+#[derive(Clone, Debug)]
+pub struct Collection {
+    pub id: i64,
+    pub shards: u32,
+    pub pchannels: Vec<usize>,
+    pub partitions: BTreeMap<String, i64>,
+    pub properties: BTreeMap<String, String>,
+}
+
+#[derive(Clone, Debug)]
+pub struct Model {
+    pub databases: BTreeMap<String, i64>,
+    pub collections: BTreeMap<(String, String), Collection>,
+    pub next_id: i64,
+    pub bound_ms: u64,
+}
+
+impl Default for Model {
+    fn default() -> Self {
+        let databases = BTreeMap::from([("default".to_owned(), 1)]);
+        Model { databases, collections: BTreeMap::new(), next_id: 100, bound_ms: 0 }
+    }
+}
+
+impl Model {
+    pub fn apply(&mut self, command: &Command) -> Answer {
+        match command {
+            Command::CreateDatabase(command) => self.create_database(command),
+            Command::DropDatabase(command) => self.drop_database(command),
+            Command::CreateCollection(command) => self.create_collection(command),
+            Command::DropCollection(command) => self.drop_collection(command),
+            Command::CreatePartition(command) => self.create_partition(command),
+            Command::DropPartition(command) => self.drop_partition(command),
+            Command::AlterCollectionProperties(command) => self.alter(command),
+            Command::AllocId(command) => Ok(self.alloc(command)),
+            Command::ExtendTso(command) => Ok(self.extend(command)),
+        }
+    }
+
+    /// Vchannels by pchannel.
+    pub fn channel_use(&self) -> [u64; PCHANNELS as usize] {
+        let mut used = [0; PCHANNELS as usize];
+        self.collections.values().flat_map(|collection| &collection.pchannels).for_each(|number| used[*number] += 1);
+        used
+    }
+
+    pub fn capacity(&self) -> u64 {
+        self.collections.values().map(|c| c.partitions.len() as u64 * u64::from(c.shards)).sum()
+    }
+
+    pub fn collections_in(&self, database: &str) -> u64 {
+        self.collections.keys().filter(|(of, _)| of == database).count() as u64
+    }
+
+    fn take(&mut self, count: i64) -> i64 {
+        self.next_id += count;
+        self.next_id - count
+    }
+
+    fn create_database(&mut self, command: &CreateDatabase) -> Answer {
+        if self.databases.contains_key(&command.name) {
+            return Err(1100);
+        }
+        if self.databases.len() as u64 > command.limits.max_databases {
+            return Err(801);
+        }
+        let database_id = self.take(1);
+        self.databases.insert(command.name.clone(), database_id);
+        Ok(Reply::DatabaseCreated { database_id })
+    }
+
+    fn drop_database(&mut self, command: &DropDatabase) -> Answer {
+        let database_id = *self.databases.get(&command.name).ok_or(800)?;
+        if command.name == "default" || self.collections_in(&command.name) > 0 {
+            return Err(1100);
+        }
+        self.databases.remove(&command.name);
+        Ok(Reply::DatabaseDropped { database_id })
+    }
+
+    fn create_collection(&mut self, command: &CreateCollection) -> Answer {
+        let limits = command.limits;
+        if command.partitions.len() as u64 > limits.max_partitions {
+            return Err(1100);
+        }
+        if !self.databases.contains_key(&command.database) {
+            return Err(800);
+        }
+        let key = (command.database.clone(), command.name.clone());
+        if let Some(old) = self.collections.get(&key) {
+            let same = old.shards == command.shards
+                && old.partitions.len() == command.partitions.len()
+                && old.properties.is_empty();
+            let existed = Reply::CollectionCreated { collection_id: old.id, existed: true };
+            return if same { Ok(existed) } else { Err(1100) };
+        }
+        if self.collections.len() as u64 >= limits.max_collections
+            || self.collections_in(&command.database) >= limits.max_collections_per_database
+        {
+            return Err(102);
+        }
+        let wanted = command.partitions.len() as u64 * u64::from(command.shards);
+        if self.capacity() + wanted > limits.max_general_capacity {
+            return Err(250);
+        }
+        let mut channels: Vec<_> = self.channel_use().into_iter().zip(0..).collect();
+        channels.sort();
+        let pchannels = channels.into_iter().take(command.shards as usize).map(|(_, number)| number).collect();
+        let id = self.take(1);
+        let partitions = command.partitions.iter().map(|name| (name.clone(), self.take(1))).collect();
+        let properties = BTreeMap::new();
+        let collection = Collection { id, shards: command.shards, pchannels, partitions, properties };
+        self.collections.insert(key, collection);
+        Ok(Reply::CollectionCreated { collection_id: id, existed: false })
+    }
+
+    fn drop_collection(&mut self, command: &DropCollection) -> Answer {
+        let old = self.collections.remove(&(command.database.clone(), command.name.clone()));
+        Ok(Reply::CollectionDropped { collection_id: old.map(|collection| collection.id) })
+    }
+
+    fn collection(&mut self, database: &str, name: &str) -> Result<&mut Collection, i32> {
+        if !self.databases.contains_key(database) {
+            return Err(800);
+        }
+        self.collections.get_mut(&(database.to_owned(), name.to_owned())).ok_or(100)
+    }
+
+    fn create_partition(&mut self, command: &CreatePartition) -> Answer {
+        let (capacity, next_id, limits) = (self.capacity(), self.next_id, command.limits);
+        let collection = self.collection(&command.database, &command.collection)?;
+        if let Some(&partition_id) = collection.partitions.get(&command.name) {
+            return Ok(Reply::PartitionCreated { partition_id, existed: true });
+        }
+        if collection.partitions.len() as u64 >= limits.max_partitions {
+            return Err(1100);
+        }
+        if capacity + u64::from(collection.shards) > limits.max_general_capacity {
+            return Err(250);
+        }
+        collection.partitions.insert(command.name.clone(), next_id);
+        let partition_id = self.take(1);
+        Ok(Reply::PartitionCreated { partition_id, existed: false })
+    }
+
+    fn drop_partition(&mut self, command: &DropPartition) -> Answer {
+        let collection = self.collection(&command.database, &command.collection)?;
+        if command.name == "_default" {
+            return Err(1100);
+        }
+        Ok(Reply::PartitionDropped { partition_id: collection.partitions.remove(&command.name) })
+    }
+
+    fn alter(&mut self, command: &AlterCollectionProperties) -> Answer {
+        if command.set.is_empty() == command.delete.is_empty() {
+            return Err(1100);
+        }
+        let collection = self.collection(&command.database, &command.collection)?;
+        let before = collection.properties.clone();
+        collection.properties.extend(command.set.iter().cloned());
+        collection.properties.retain(|key, _| !command.delete.contains(key));
+        Ok(Reply::CollectionAltered { collection_id: collection.id, changed: before != collection.properties })
+    }
+
+    fn alloc(&mut self, command: &AllocId) -> Reply {
+        Reply::IdsAllocated { first: self.take(command.count.into()), count: command.count }
+    }
+
+    fn extend(&mut self, command: &ExtendTso) -> Reply {
+        self.bound_ms = self.bound_ms.max(command.bound_ms);
+        Reply::TsoExtended { bound_ms: self.bound_ms }
+    }
+}

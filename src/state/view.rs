@@ -1,0 +1,104 @@
+//! What services read: typed queries over one consistent view. Every list is paged; none decodes more than it returns.
+
+use std::io;
+
+use roost_raft::kv::Read;
+
+use super::tables::{
+    COLLECTION_NAMES, COLLECTIONS, DATABASE_COLLECTIONS, DATABASE_NAMES, DATABASE_USE, DATABASES, PARTITIONS, TOTALS,
+    TSO_BOUND,
+};
+use super::{clock, collection, database, id, partition};
+use crate::pb::store;
+
+/// Queries over `kv::Read`. An `Err` is a storage failure, never a "not found".
+#[derive(Clone, Copy)]
+pub struct View<'a> {
+    read: &'a dyn Read,
+}
+
+impl<'a> View<'a> {
+    pub fn new(read: &'a dyn Read) -> Self {
+        View { read }
+    }
+
+    /// Empty: the default database.
+    pub fn database(&self, name: &str) -> io::Result<Option<store::Database>> {
+        database::lookup(self.read, name)
+    }
+
+    pub fn database_by_id(&self, id: i64) -> io::Result<Option<store::Database>> {
+        DATABASES.get(self.read, &id)
+    }
+
+    /// Up to `limit` databases by name, after the name `after`.
+    pub fn databases(&self, after: Option<&str>, limit: usize) -> io::Result<Vec<store::Database>> {
+        let after = after.map(str::to_owned);
+        let page = DATABASE_NAMES.page(self.read, &(), after.as_ref(), limit)?;
+        let row = |id| DATABASES.get(self.read, &id)?.ok_or_else(|| DATABASES.missing(&id));
+        page.into_iter().map(|(_, reference)| row(reference.id)).collect()
+    }
+
+    pub fn collection(&self, database_id: i64, name: &str) -> io::Result<Option<store::Collection>> {
+        collection::lookup(self.read, database_id, name)
+    }
+
+    pub fn collection_by_id(&self, id: i64) -> io::Result<Option<store::Collection>> {
+        COLLECTIONS.get(self.read, &id)
+    }
+
+    /// Up to `limit` collections of a database by name, after the name `after`.
+    pub fn collections(
+        &self,
+        database_id: i64,
+        after: Option<&str>,
+        limit: usize,
+    ) -> io::Result<Vec<store::Collection>> {
+        let after = after.map(|after| (database_id, after.to_owned()));
+        let page = COLLECTION_NAMES.page(self.read, &database_id, after.as_ref(), limit)?;
+        let row = |id| COLLECTIONS.get(self.read, &id)?.ok_or_else(|| COLLECTIONS.missing(&id));
+        page.into_iter().map(|(_, reference)| row(reference.id)).collect()
+    }
+
+    /// Up to `limit` ids of a database's collections in ascending order, after the id `after`.
+    pub fn collection_ids(&self, database_id: i64, after: Option<i64>, limit: usize) -> io::Result<Vec<i64>> {
+        let after = after.map(|after| (database_id, after));
+        let page = DATABASE_COLLECTIONS.page(self.read, &database_id, after.as_ref(), limit)?;
+        Ok(page.into_iter().map(|((_, id), _)| id).collect())
+    }
+
+    pub fn partition(&self, collection_id: i64, name: &str) -> io::Result<Option<store::Partition>> {
+        partition::lookup(self.read, collection_id, name)
+    }
+
+    /// All partitions of a collection by id: as many as its row counts.
+    pub fn partitions(&self, collection_id: i64) -> io::Result<Vec<store::Partition>> {
+        let Some(row) = COLLECTIONS.get(self.read, &collection_id)? else { return Ok(Vec::new()) };
+        let page = PARTITIONS.page(self.read, &collection_id, None, row.partitions as usize)?;
+        Ok(page.into_iter().map(|(_, partition)| partition).collect())
+    }
+
+    /// 0 before the first leader set it.
+    pub fn tso_bound_ms(&self) -> io::Result<u64> {
+        Ok(TSO_BOUND.get_or_default(self.read, &())?.bound_ms)
+    }
+
+    /// The replicated clock.
+    pub fn clock_ms(&self) -> io::Result<u64> {
+        clock::now_ms(self.read)
+    }
+
+    /// The id that would be handed out next.
+    pub fn next_id(&self) -> io::Result<i64> {
+        id::next(self.read)
+    }
+
+    pub fn totals(&self) -> io::Result<store::Totals> {
+        TOTALS.get_or_default(self.read, &())
+    }
+
+    /// How many collections a database has.
+    pub fn collections_in(&self, database_id: i64) -> io::Result<u64> {
+        Ok(DATABASE_USE.get_or_default(self.read, &database_id)?.collections)
+    }
+}

@@ -1,0 +1,136 @@
+//! A replica for unit tests: one node, in memory, whose leadership the test decides.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use parking_lot::Mutex;
+use roost_raft::types::Leadership;
+use roost_raft::kv::{MemTables, Read, Txn};
+use roost_raft::machine::{ApplyContext, Machine};
+use tokio::sync::watch;
+
+use crate::replica::{Applied, Error, Peer, Proposal, Replica};
+use crate::state::Roost;
+
+/// Applies what is proposed to in-memory tables, which may be shared by several of them.
+pub struct SoloReplica {
+    pub id: u64,
+    tables: Arc<Mutex<Tables>>,
+    leadership: watch::Sender<Leadership>,
+    /// While set, proposals are executed and then reported as unknown.
+    pub lose_answers: AtomicBool,
+    /// While set, proposals wait for ever.
+    pub stall: AtomicBool,
+    pub members: Mutex<Vec<Peer>>,
+}
+
+#[derive(Default)]
+pub struct Tables {
+    rows: MemTables,
+    index: u64,
+    /// The term that leads, so that a deposed replica's proposals and checks fail even before it notices.
+    term: u64,
+}
+
+impl SoloReplica {
+    pub fn new() -> Arc<Self> {
+        Self::sharing(1, Arc::default())
+    }
+
+    pub fn sharing(id: u64, tables: Arc<Mutex<Tables>>) -> Arc<Self> {
+        Arc::new(SoloReplica {
+            id,
+            tables,
+            leadership: watch::Sender::new(Leadership::default()),
+            lose_answers: AtomicBool::new(false),
+            stall: AtomicBool::new(false),
+            members: Mutex::default(),
+        })
+    }
+
+    pub fn lead(&self, term: u64) {
+        self.tables.lock().term = term;
+        self.leadership.send_replace(Leadership { term, leader: Some(self.id), is_self: true });
+    }
+
+    pub fn follow(&self, term: u64, leader: Option<u64>) {
+        self.leadership.send_replace(Leadership { term, leader, is_self: false });
+    }
+
+    fn leading(&self) -> Option<u64> {
+        let seen = *self.leadership.borrow();
+        (seen.is_self && self.tables.lock().term == seen.term).then_some(seen.term)
+    }
+}
+
+#[tonic::async_trait]
+impl Replica for SoloReplica {
+    fn node_id(&self) -> u64 {
+        self.id
+    }
+
+    async fn propose(&self, proposal: Proposal) -> Result<Applied, Error> {
+        while self.stall.load(Ordering::Relaxed) {
+            tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+        }
+        let term = self.leading().ok_or(Error::NotLeader)?;
+        if proposal.term.is_some_and(|named| named != term) {
+            return Err(Error::NotLeader);
+        }
+        let mut tables = self.tables.lock();
+        tables.index += 1;
+        let context = ApplyContext { index: tables.index, term, leader: self.id, apply_version: 1 };
+        let (reply, rows) = {
+            let mut txn = Txn::new(&tables.rows);
+            let reply = Roost.apply(&context, &proposal.command, &mut txn, &mut Vec::new()).unwrap();
+            (reply, txn.into_rows())
+        };
+        tables.rows.commit(rows);
+        if self.lose_answers.load(Ordering::Relaxed) {
+            return Err(Error::Unknown("the test lost the answer".into()));
+        }
+        Ok(Applied { index: context.index, term, reply })
+    }
+
+    async fn read_barrier(&self, _deadline: Instant) -> Result<u64, Error> {
+        if self.leadership.borrow().leader.is_none() {
+            return Err(Error::NoQuorum("no leader".into()));
+        }
+        Ok(self.tables.lock().index)
+    }
+
+    fn view(&self) -> io::Result<Box<dyn Read + '_>> {
+        Ok(Box::new(self.tables.lock().rows.clone()))
+    }
+
+    fn leadership(&self) -> watch::Receiver<Leadership> {
+        self.leadership.subscribe()
+    }
+
+    async fn confirm_leader(&self, term: u64) -> Result<(), Error> {
+        tokio::task::yield_now().await;
+        if self.leading() == Some(term) { Ok(()) } else { Err(Error::NotLeader) }
+    }
+
+    fn members(&self) -> Vec<Peer> {
+        self.members.lock().clone()
+    }
+
+    fn alarms(&self) -> Vec<String> {
+        Vec::new()
+    }
+
+    fn cluster_id(&self) -> String {
+        "solo".into()
+    }
+
+    async fn hand_over(&self) {}
+
+    async fn failed(&self) -> String {
+        std::future::pending().await
+    }
+
+    async fn close(&self) {}
+}
