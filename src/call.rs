@@ -188,8 +188,13 @@ mod tests {
     fn malformed_stamps_and_timeouts_are_refused() {
         for text in ["", "1", "1.2.3", "x.1.2.3", "1.2.3.fffffffffffffffff"] {
             let mut headers = HeaderMap::new();
-            Call { request: RequestId::default(), principal: String::new(), source: String::new(), deadline: Instant::now() }
-                .write(&mut headers);
+            Call {
+                request: RequestId::default(),
+                principal: String::new(),
+                source: String::new(),
+                deadline: Instant::now(),
+            }
+            .write(&mut headers);
             headers.insert(REQUEST, HeaderValue::from_str(text).unwrap());
             assert!(Call::read(&headers).is_none(), "{text}");
         }

@@ -6,6 +6,7 @@
 pub mod admin;
 pub mod boot;
 pub mod call;
+pub mod client;
 pub mod config;
 pub mod ctl;
 pub mod error;

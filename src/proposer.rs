@@ -1,5 +1,5 @@
-//! The one way from a service to the log: makes the entry (time, request id, principal, source, command), bounds what is
-//! in flight, and turns the reply back into a typed one.
+//! The one way from a service to the log: makes the entry (time, request id, principal, source, command), bounds what
+//! is in flight, and turns the reply back into a typed one.
 
 use std::sync::Arc;
 

@@ -8,8 +8,8 @@ use std::io;
 use std::time::Instant;
 
 use bytes::Bytes;
-use roost_raft::types::Leadership;
 use roost_raft::kv::Read;
+use roost_raft::types::Leadership;
 use tokio::sync::watch;
 
 pub use host::HostReplica;
@@ -82,6 +82,7 @@ pub struct Peer {
     pub voter: bool,
     pub peer: String,
     pub client: String,
+    pub internal: String,
 }
 
 /// One node's handle on the replicated state machine.

@@ -26,7 +26,7 @@ use tonic::transport::Server;
 use tower::ServiceBuilder;
 
 use crate::config::Listen;
-use crate::forward::{ArrivalLayer, DoorLayer, IngressLayer};
+use crate::forward::{ArrivalLayer, DoorLayer, IngressLayer, Side};
 use crate::http;
 use crate::leader;
 use crate::limits;
@@ -58,9 +58,8 @@ pub struct Listeners {
 
 impl Listeners {
     pub async fn bind(listen: &Listen) -> Result<Self, Error> {
-        let bind = async |key, address| {
-            Listener::bind(address).await.map_err(|source| Error::Bind { key, address, source })
-        };
+        let bind =
+            async |key, address| Listener::bind(address).await.map_err(|source| Error::Bind { key, address, source });
         Ok(Listeners {
             client: bind("client", listen.client).await?,
             internal: bind("internal", listen.internal).await?,
@@ -70,8 +69,8 @@ impl Listeners {
     }
 }
 
-/// Serves until `shutdown` is asked for or the replica fails. `raft` are Raft's own services for the peer listener, which
-/// is served on `raft_runtime`, apart from client load.
+/// Serves until `shutdown` is asked for or the replica fails. `raft` are Raft's own services for the peer listener,
+/// which is served on `raft_runtime`, apart from client load.
 pub async fn run(
     node: Node,
     listeners: Listeners,
@@ -82,17 +81,16 @@ pub async fn run(
     let replica = node.replica.clone();
     let (stop_calls, calls_stop) = shutdown::channel();
     let (stop_peers, peers_stop) = shutdown::channel();
-    let ingress = IngressLayer(node.ingress.clone());
+    let ingress = |side| IngressLayer { ingress: node.ingress.clone(), side };
     let (health, health_task) = services::health(&node);
 
     let client = services::client(&node, health.clone())?;
-    let client_layers = ServiceBuilder::new().layer(ingress.clone()).into_inner();
-    let serving = builder().layer(client_layers).add_routes(client);
+    let serving = builder().layer(ingress(Side::Client)).add_routes(client);
     let client = tokio::spawn(serving.serve_with_incoming_shutdown(listeners.client.incoming(), stopped(&calls_stop)));
 
     let internal = services::internal(&node, health)?;
     let door = DoorLayer::new(node.access.internal_secret.as_deref());
-    let internal_layers = ServiceBuilder::new().layer(door).layer(ingress).into_inner();
+    let internal_layers = ServiceBuilder::new().layer(door).layer(ingress(Side::Internal)).into_inner();
     let serving = builder().layer(internal_layers).add_routes(internal);
     let internal =
         tokio::spawn(serving.serve_with_incoming_shutdown(listeners.internal.incoming(), stopped(&calls_stop)));
@@ -104,7 +102,8 @@ pub async fn run(
         .http2_keepalive_timeout(Some(limits::PEER_KEEPALIVE_TIMEOUT))
         .layer(ServiceBuilder::new().layer(door).layer(arrival).into_inner())
         .add_routes(services::peer(&node, raft));
-    let peer = raft_runtime.spawn(serving.serve_with_incoming_shutdown(listeners.peer.incoming(), stopped(&peers_stop)));
+    let peer =
+        raft_runtime.spawn(serving.serve_with_incoming_shutdown(listeners.peer.incoming(), stopped(&peers_stop)));
 
     let router = http::router(node.health.clone(), node.metrics.clone());
     let probes = axum::serve(listeners.http, router).with_graceful_shutdown(stopped(&peers_stop));

@@ -6,9 +6,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use parking_lot::Mutex;
-use roost_raft::types::Leadership;
 use roost_raft::kv::{MemTables, Read, Txn};
 use roost_raft::machine::{ApplyContext, Machine};
+use roost_raft::types::Leadership;
 use tokio::sync::watch;
 
 use crate::replica::{Applied, Error, Peer, Proposal, Replica};

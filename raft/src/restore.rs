@@ -90,8 +90,10 @@ fn found_cluster(
     rewrite: impl Fn(&mut Txn<'_>) -> io::Result<()>,
 ) -> io::Result<u64> {
     let mut position = Position::read(engine)?;
-    let last = position.applied.map_or((1, 0), |id| (**id.committed_leader_id(), id.index()));
-    let log_id = LogId::new(CommittedLeaderId::new(last.0), last.1 + INDEX_MARGIN);
+    let last = position.applied.map_or(0, |id| id.index());
+    // Term 0, as the first entry of any cluster has: the new disks have no vote, so the first election is in term 1, and
+    // an old, higher term here would make every later log id smaller than this one.
+    let log_id = LogId::new(CommittedLeaderId::new(0), last + INDEX_MARGIN);
     let voters: BTreeSet<NodeId> = members.keys().copied().collect();
     let membership = Membership::new(vec![voters], members.clone()).map_err(io::Error::other)?;
     position.applied = Some(log_id);

@@ -24,8 +24,8 @@ JSON: {\"cluster_id\", \"asked_node\", \"leader\": id or null, \"term\", \"nodes
              \"state_hash\", \"state_hash_index\", \"apply_version\", \"apply_version_supported\", \"wal_sync_p99_us\",
              \"uptime_ms\", \"version\", \"incarnation\", \"alarms\": [{\"kind\", \"node_id\", \"message\"}]}}]}";
 const HEALTH_JSON: &str = "\
-JSON: {\"verdict\": healthy|degraded|unhealthy, \"reasons\": [text], \"alarms\": [...], \"leader\": id or null, \"term\",
-       \"voters\", \"voters_reachable\"}
+JSON: {\"verdict\": healthy|degraded|unhealthy, \"reasons\": [text], \"alarms\": [...], \"leader\": id or null,
+       \"term\", \"voters\", \"voters_reachable\"}
 healthy: everything is well. degraded: it serves, something needs attention. unhealthy: it does not serve writes.
 The exit code is 6 unless healthy (with --allow-degraded: only when unhealthy).";
 const INIT_JSON: &str = "JSON: {\"cluster_id\"}";

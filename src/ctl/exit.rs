@@ -1,5 +1,5 @@
-//! Why a command ended: one error type for the whole CLI and the exit code that each kind maps to. The codes are part of
-//! the interface; programs depend on them.
+//! Why a command ended: one error type for the whole CLI and the exit code that each kind maps to. The codes are part
+//! of the interface; programs depend on them.
 
 use std::error::Error as _;
 use std::io;

@@ -31,8 +31,10 @@ so that nothing of the old cluster can be mistaken for something of the new one.
 existing one is kept beside the new one under the name DIR.replaced-<time>.
 JSON: {\"data_dir\", \"node_id\", \"cluster_id\", \"index\", \"replaced\": path of the old directory or null}";
 const STATUS_JSON: &str = "\
-JSON: {\"node_id\", \"index\", \"term\", \"first_log_index\", \"last_log_index\", \"applied_index\"}; index 0: no snapshot
-With FILE: {\"file\", \"cluster_id\" or null, \"node_id\", \"index\", \"term\", \"members\": [id], \"rows\", \"state_hash\"}";
+JSON: {\"node_id\", \"index\", \"term\", \"first_log_index\", \"last_log_index\", \"applied_index\"}
+      index 0: no snapshot
+With FILE: {\"file\", \"cluster_id\" or null, \"node_id\", \"index\", \"term\", \"members\": [id], \"rows\",
+            \"state_hash\"}";
 const TRIGGER_JSON: &str = "JSON: {\"node_id\", \"index\"}";
 
 #[derive(Debug, Subcommand)]

@@ -16,8 +16,8 @@ use crate::pb::admin::{MemberListRequest, StateHashRequest, StateHashResponse};
 
 const JSON: &str = "\
 JSON: {\"index\", \"equal\": bool, \"nodes\": [{\"node_id\", \"hash\": hex or null, \"error\": text or null}]}
-With --all, every member is asked until all that answer show the hash of one common index. The exit code is 1 when hashes
-differ, when a member does not answer, or when no common index was found within --timeout.";
+With --all, every member is asked until all that answer show the hash of one common index. The exit code is 1 when
+hashes differ, when a member does not answer, or when no common index was found within --timeout.";
 
 #[derive(Debug, Subcommand)]
 pub enum Command {

@@ -1,4 +1,5 @@
-//! `roostctl tso now|decode`. A timestamp is 64 bits: milliseconds since 1970 shifted left by 18, then a logical counter.
+//! `roostctl tso now|decode`. A timestamp is 64 bits: milliseconds since 1970 shifted left by 18, then a logical
+//! counter.
 
 use clap::Subcommand;
 use serde::Serialize;

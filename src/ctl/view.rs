@@ -1,5 +1,5 @@
-//! The members, addresses and alarms of the wire as programs see them in JSON: names in place of numbers, `null` for what
-//! is not known, hashes in hex.
+//! The members, addresses and alarms of the wire as programs see them in JSON: names in place of numbers, `null` for
+//! what is not known, hashes in hex.
 
 use std::fmt::Write;
 

@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use futures::future::BoxFuture;
-use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
+use http::{HeaderMap, HeaderValue, Request, Response};
 use tokio::sync::Semaphore;
 use tonic::body::Body;
 use tonic::transport::server::TcpConnectInfo;
@@ -22,8 +22,8 @@ use crate::limits;
 use crate::metrics::Metrics;
 use crate::replica::Replica;
 
-/// Reply metadata: the `host:port` at which clients reach the leader.
-const LEADER: HeaderName = HeaderName::from_static("roost-leader");
+/// Reply metadata: the `host:port` of the leader's listener of the kind that was asked.
+pub const LEADER_KEY: &str = "roost-leader";
 /// Metadata between nodes: the cluster that the call belongs to.
 pub(super) const CLUSTER: &str = "roost-cluster";
 /// Given back to the caller's own deadline, so that our answer arrives before the caller stops waiting.
@@ -66,7 +66,7 @@ impl Ingress {
         }))
     }
 
-    async fn serve<S>(self: Arc<Self>, inner: S, mut request: Request<Body>) -> Response<Body>
+    async fn serve<S>(self: Arc<Self>, side: Side, inner: S, mut request: Request<Body>) -> Response<Body>
     where
         S: Service<Request<Body>, Response = Response<Body>, Error = Infallible> + Clone + Send + 'static,
         S::Future: Send,
@@ -87,7 +87,7 @@ impl Ingress {
             }),
         };
         if method.route != Route::Here {
-            self.name_leader(response.headers_mut());
+            self.name_leader(side, response.headers_mut());
         }
         fit_for_clients(response.headers_mut());
         self.metrics.called(&path, grpc_code(response.headers()), started.elapsed());
@@ -181,12 +181,16 @@ impl Ingress {
         }
     }
 
-    fn name_leader(&self, headers: &mut HeaderMap) {
-        headers.remove(LEADER);
+    fn name_leader(&self, side: Side, headers: &mut HeaderMap) {
+        headers.remove(LEADER_KEY);
         let Some(id) = self.replica.leadership().borrow().leader else { return };
         let member = self.replica.members().into_iter().find(|member| member.id == id);
-        if let Some(value) = member.and_then(|member| HeaderValue::from_str(&member.client).ok()) {
-            headers.insert(LEADER, value);
+        let address = member.map(|member| match side {
+            Side::Client => member.client,
+            Side::Internal => member.internal,
+        });
+        if let Some(value) = address.and_then(|address| HeaderValue::try_from(address).ok()) {
+            headers.insert(LEADER_KEY, value);
         }
     }
 }
@@ -250,21 +254,31 @@ impl http_body::Body for Held {
     }
 }
 
+/// Which listener a call came in by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Side {
+    Client,
+    Internal,
+}
+
 /// The layer of the client and internal listeners.
 #[derive(Clone)]
-pub struct IngressLayer(pub Arc<Ingress>);
+pub struct IngressLayer {
+    pub ingress: Arc<Ingress>,
+    pub side: Side,
+}
 
 impl<S> Layer<S> for IngressLayer {
     type Service = IngressService<S>;
 
     fn layer(&self, inner: S) -> IngressService<S> {
-        IngressService { ingress: self.0.clone(), inner }
+        IngressService { layer: self.clone(), inner }
     }
 }
 
 #[derive(Clone)]
 pub struct IngressService<S> {
-    ingress: Arc<Ingress>,
+    layer: IngressLayer,
     inner: S,
 }
 
@@ -283,7 +297,7 @@ where
     }
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
-        let (ingress, inner) = (self.ingress.clone(), self.inner.clone());
-        Box::pin(async move { Ok(ingress.serve(inner, request).await) })
+        let (IngressLayer { ingress, side }, inner) = (self.layer.clone(), self.inner.clone());
+        Box::pin(async move { Ok(ingress.serve(side, inner, request).await) })
     }
 }

@@ -1,6 +1,6 @@
-//! Any node takes any call. At the ingress (client and internal listeners) a call is stamped, and if it needs the leader
-//! it is passed on to the leader's peer listener byte for byte; there it arrives, is executed or told to try elsewhere,
-//! and never passed on again.
+//! Any node takes any call. At the ingress (client and internal listeners) a call is stamped, and if it needs the
+//! leader it is passed on to the leader's peer listener byte for byte; there it arrives, is executed or told to try
+//! elsewhere, and never passed on again.
 //!
 //! ```text
 //! client ──> door ──> ingress ──┬──────────────────────────> services of this node
@@ -19,6 +19,6 @@ mod unary;
 
 pub use arrival::ArrivalLayer;
 pub use door::{DoorLayer, secret_proof};
-pub use ingress::{Ingress, IngressLayer};
+pub use ingress::{Ingress, IngressLayer, LEADER_KEY, Side};
 pub use methods::{Method, Methods, Route};
 pub use peers::{Authenticate, Peers};

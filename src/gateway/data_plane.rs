@@ -5,8 +5,7 @@ use crate::pb::common::Status;
 
 /// The refusal of a data-plane call.
 pub fn refusal(method: &str) -> Status {
-    let detail = format!(
-        "{method} is served by Milvus' proxies and nodes; Roost is the coordinator and does not serve data"
-    );
+    let detail =
+        format!("{method} is served by Milvus' proxies and nodes; Roost is the coordinator and does not serve data");
     Rejection::Unimplemented { detail }.to_status()
 }

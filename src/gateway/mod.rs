@@ -1,5 +1,5 @@
-//! MilvusService for clients. Calls reach it stamped by the ingress, on the node that must execute them; what they do is
-//! RootCoord's catalog, with clients' view of it.
+//! MilvusService for clients. Calls reach it stamped by the ingress, on the node that must execute them; what they do
+//! is RootCoord's catalog, with clients' view of it.
 
 mod data_plane;
 mod service;

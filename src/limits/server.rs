@@ -33,7 +33,7 @@ pub const PEER_CONNECT_TIMEOUT: Duration = Duration::from_millis(500);
 pub const PEER_CHANNELS_MAX: usize = 64;
 /// A streaming call that is passed on to the leader, e.g. of timestamps.
 pub const FORWARDED_STREAMS_MAX: usize = 1024;
-/// Pause between two attempts to reach a leader; doubles from the first to the second. A change of leader ends it early.
+/// Pause between two attempts to reach a leader; doubles from the first to the second. A new leader ends it early.
 pub const LEADER_RETRY_MIN: Duration = Duration::from_millis(10);
 pub const LEADER_RETRY_MAX: Duration = Duration::from_millis(200);
 /// What is kept of a caller's user name for the log entry.

@@ -8,7 +8,7 @@ use roost_raft::Host;
 use roost_raft::error::{ProposeError, ReadError};
 use roost_raft::host::{Applied as HostApplied, Proposal as HostProposal};
 use roost_raft::kv::Read;
-use roost_raft::types::Leadership;
+use roost_raft::types::{Leadership, Member};
 use tokio::sync::watch;
 
 use super::{Applied, Error, Peer, Proposal, Replica};
@@ -57,15 +57,16 @@ impl Replica for HostReplica {
 
     fn members(&self) -> Vec<Peer> {
         let voters = self.host.voters();
-        let members = self.host.members().into_iter();
-        members
-            .map(|(id, member)| Peer { id, voter: voters.contains(&id), peer: member.peer, client: member.client })
-            .collect()
+        let peer =
+            |(id, Member { peer, client, internal })| Peer { id, voter: voters.contains(&id), peer, client, internal };
+        self.host.members().into_iter().map(peer).collect()
     }
 
     fn alarms(&self) -> Vec<String> {
         match self.host.status() {
-            Ok(status) => status.alarms.iter().map(|alarm| format!("{} raised by node {}", alarm.kind, alarm.node)).collect(),
+            Ok(status) => {
+                status.alarms.iter().map(|alarm| format!("{} raised by node {}", alarm.kind, alarm.node)).collect()
+            }
             Err(error) => vec![format!("cannot read the alarms: {error}")],
         }
     }

@@ -145,16 +145,18 @@ impl Catalog {
             let database = existing(&view, &database)?;
             let status = Some(common::Status::default());
             let mut list = ShowCollectionsResponse { status, ..ShowCollectionsResponse::default() };
+            if in_memory {
+                return Ok(list);
+            }
             let mut after: Option<String> = None;
-            while !in_memory {
+            loop {
                 let page = view.collections(database.id, after.as_deref(), limits::LIST_PAGE)?;
-                let Some(last) = page.last() else { break };
+                let Some(last) = page.last() else { return Ok(list) };
                 after = Some(last.name.clone());
                 for row in page {
                     describe::list(&mut list, row);
                 }
             }
-            Ok(list)
         })
         .await
     }

@@ -1,5 +1,5 @@
-//! Collections, timestamps and ids: what RootCoord decides, and its API for Milvus' own processes. The gateway serves the
-//! same catalog to clients.
+//! Collections, timestamps and ids: what RootCoord decides, and its API for Milvus' own processes. The gateway serves
+//! the same catalog to clients.
 
 mod catalog;
 mod clock;

@@ -12,7 +12,6 @@ use tonic::service::Routes;
 use tonic::transport::Channel;
 use tonic::{Code, Request};
 
-
 use super::*;
 use crate::forward::secret_proof;
 use crate::limits::Limits;
@@ -74,7 +73,13 @@ async fn cluster() -> Vec<Running> {
     }
     let members: Vec<Peer> = nodes
         .iter()
-        .map(|node| Peer { id: node.replica.id, voter: true, peer: node.peer.clone(), client: node.client.clone() })
+        .map(|node| Peer {
+            id: node.replica.id,
+            voter: true,
+            peer: node.peer.clone(),
+            client: node.client.clone(),
+            internal: node.internal.clone(),
+        })
         .collect();
     for node in &nodes {
         *node.replica.members.lock() = members.clone();
@@ -106,7 +111,8 @@ fn new_collection(name: &str) -> CreateCollectionRequest {
         type_params: vec![dim],
         ..FieldSchema::default()
     };
-    let schema = CollectionSchema { name: name.into(), fields: vec![id, vector], ..schema::CollectionSchema::default() };
+    let schema =
+        CollectionSchema { name: name.into(), fields: vec![id, vector], ..schema::CollectionSchema::default() };
     CreateCollectionRequest {
         collection_name: name.into(),
         schema: schema.encode_to_vec(),
@@ -198,6 +204,39 @@ async fn a_stream_of_timestamps_passes_through_a_follower() {
         }
     }
     assert_eq!(seen, 500);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_callers_share_a_stream_that_outlives_leaders() {
+    let nodes = cluster().await;
+    let endpoints = nodes.iter().rev().map(|node| node.internal.clone()).collect();
+    let client = crate::client::Timestamps::new(endpoints, None);
+    let within = Duration::from_secs(10);
+    let callers: Vec<_> = (1..=16u32)
+        .map(|count| {
+            let client = client.clone();
+            tokio::spawn(async move {
+                let mut mine = Vec::new();
+                for _ in 0..200 {
+                    let first = client.allocate(count, within).await.unwrap();
+                    assert!(mine.last().is_none_or(|last| first > *last));
+                    mine.extend(first..first + u64::from(count));
+                }
+                mine
+            })
+        })
+        .collect();
+    for term in 2..6 {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        elect(&nodes, term, term % 3 + 1);
+    }
+    let mut all = std::collections::BTreeSet::new();
+    for caller in callers {
+        all.extend(caller.await.unwrap());
+    }
+    assert_eq!(all.len(), 200 * (1..=16).sum::<usize>());
+    let refused = client.allocate(0, within).await;
+    assert!(matches!(refused, Err(crate::client::Error::Refused(_))));
 }
 
 #[tokio::test(flavor = "multi_thread")]

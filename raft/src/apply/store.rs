@@ -286,8 +286,6 @@ impl<M: Machine> RaftStateMachine<TypeConfig> for StateStore<M> {
     where
         Strm: Stream<Item = io::Result<EntryResponder<TypeConfig>>> + Unpin + OptionalSend,
     {
-        // The inner loop may already have seen the end, and some streams must not be asked again after it.
-        let mut entries = entries.fuse();
         while let Some(first) = entries.next().await {
             let mut batch = vec![first?];
             while batch.len() < BATCH_ENTRIES_MAX

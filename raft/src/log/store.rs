@@ -226,6 +226,7 @@ impl RaftLogStorage<TypeConfig> for LogStore {
         let mut batch = Batch::default();
         batch.put(Space::META, VOTE, codec::encode(vote)?);
         self.engine.write(batch)?;
+        failpoint::point("log.vote_written");
         self.wal.vote(vote.leader_id().term).await?;
         self.state.lock().vote = Some(*vote);
         Ok(())
@@ -267,6 +268,7 @@ impl RaftLogStorage<TypeConfig> for LogStore {
         // With no append in flight, the mark can be lowered before the entries go: never the other way round.
         self.wal.barrier().await?;
         self.wal.lower_mark(keep.unwrap_or(0))?;
+        failpoint::point("log.mark_lowered");
         let last = self.state.lock().last.map_or(0, |id| id.index());
         let mut batch = Batch::default();
         if last.saturating_sub(first) < POINT_DELETES_MAX {
@@ -275,6 +277,7 @@ impl RaftLogStorage<TypeConfig> for LogStore {
             batch.clear(Space::LOG, log_key(first), log_key(u64::MAX));
         }
         self.engine.write(batch)?;
+        failpoint::point("log.truncated");
         let mut state = self.state.lock();
         match keep {
             Some(index) => state.cache.truncate_after(index),
@@ -290,6 +293,7 @@ impl RaftLogStorage<TypeConfig> for LogStore {
         batch.clear(Space::LOG, log_key(0), log_key(log_id.index() + 1));
         mark_purged(&mut batch, log_id)?;
         self.engine.write(batch)?;
+        failpoint::point("log.purged");
         let mut state = self.state.lock();
         state.cache.purge(log_id.index());
         state.growth.purged(log_id.index());

@@ -11,7 +11,6 @@ use roost_raft::apply::StateHash;
 use roost_raft::codec;
 use roost_raft::kv::{Batch, KeyRange, Read, Space};
 use roost_raft::snapshot::{SnapshotData, SnapshotFile, SnapshotHeader, SnapshotReader, install, stage};
-use roost_raft::storage::engine::Engine;
 use roost_raft::storage::marker::{ClusterId, Marker};
 use roost_raft::storage::mem::MemEngine;
 use roost_raft::system::SystemCommand;
@@ -189,7 +188,8 @@ fn golden_bytes_of_the_header() {
     assert_eq!(codec::decode::<SnapshotHeader>(&bytes).unwrap(), header);
 }
 
-const GOLDEN_HEADER: &str = "?";
+const GOLDEN_HEADER: &str = "010107010103fb2c01010101010101010103613a3103623a3203633a33fd25cc37a14b5c8bd9fd100bdc4f270c2b\
+    20fd664328c7cc1fc281fd03637b9ac70b6186";
 
 #[test]
 fn staging_and_installing_by_hand_is_what_a_restore_does() {

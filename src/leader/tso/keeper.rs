@@ -5,12 +5,12 @@ use std::time::{Duration, Instant};
 
 use super::oracle::Oracle;
 use super::window::Window;
+use crate::failure::Failure;
 use crate::forward::Peers;
 use crate::leader::{LeaderTask, Reign};
 use crate::limits;
 use crate::pb::tso::ClockRequest;
 use crate::pb::tso::timestamp_client::TimestampClient;
-use crate::failure::Failure;
 use crate::proposer::Proposer;
 use crate::replica::Replica;
 use crate::state::{Command, ExtendTso, Reply, View};
@@ -155,7 +155,11 @@ impl Keeper {
         let clock = &self.oracle.clock;
         if !clock.settle(&others) {
             let (own_ms, trusted_ms) = (clock.wall_ms(), clock.trusted_ms());
-            tracing::error!(own_ms, trusted_ms, "this node's clock is far ahead of the other voters'; not following it");
+            tracing::error!(
+                own_ms,
+                trusted_ms,
+                "this node's clock is far ahead of the other voters'; not following it"
+            );
         }
         Ok(())
     }
@@ -184,7 +188,8 @@ impl PeerClocks {
 impl VoterClocks for PeerClocks {
     async fn others_ms(&self) -> Option<Vec<u64>> {
         let own = self.replica.node_id();
-        let others: Vec<String> = self.replica.members().into_iter().filter(|m| m.voter && m.id != own).map(|m| m.peer).collect();
+        let others: Vec<String> =
+            self.replica.members().into_iter().filter(|m| m.voter && m.id != own).map(|m| m.peer).collect();
         if others.is_empty() {
             return None;
         }

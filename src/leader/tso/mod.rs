@@ -1,7 +1,7 @@
 //! The timestamp oracle: 64 bits, milliseconds since 1970 << 18 | logical.
 //!
 //! Invariants:
-//! 1. A replicated bound covers every timestamp ever served. A leader serves only in [bound it found, bound it committed),
+//! 1. A replicated bound covers every timestamp ever served. A leader serves only in [bound found, bound committed),
 //!    so no two leaders' ranges overlap, and a range is handed out by one compare-exchange, so no two callers' do.
 //! 2. The bound in memory moves only after the leader's own commit, fenced by its term.
 //! 3. After taking a range and before answering, the leader proves that it still leads its term. So a range answered

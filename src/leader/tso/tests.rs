@@ -148,8 +148,7 @@ fn node(replica: Arc<SoloReplica>, wall_ms: u64) -> Node {
     let oracle = Oracle::new(as_dyn.clone(), guarded.clone(), WINDOW_MS);
     let proposer = Proposer::new(as_dyn.clone(), guarded);
     let told = Arc::new(Told(Mutex::new(None)));
-    let keeper: Arc<dyn LeaderTask> =
-        Arc::new(Keeper::new(oracle.clone(), as_dyn.clone(), proposer, told.clone()));
+    let keeper: Arc<dyn LeaderTask> = Arc::new(Keeper::new(oracle.clone(), as_dyn.clone(), proposer, told.clone()));
     let tasks = tokio::spawn(leader::run(as_dyn, vec![keeper]));
     Node { replica, clock, told, oracle, tasks }
 }
