@@ -7,6 +7,7 @@ use std::ops::ControlFlow;
 
 use serde::{Deserialize, Serialize};
 
+use crate::apply::StateHash;
 use crate::codec;
 use crate::kv::{Read, Space, Txn};
 use crate::types::NodeId;
@@ -62,6 +63,9 @@ pub enum SystemCommand {
     Retire { node: NodeId },
     RaiseAlarm(Alarm),
     ClearAlarm(Alarm),
+    /// What the leader's state hash was at an earlier index that ended a batch on every node. Changes nothing; a node
+    /// that remembers another hash there has diverged and says so.
+    CompareHash { at: u64, hash: StateHash },
 }
 
 impl fmt::Display for SystemCommand {
@@ -74,6 +78,7 @@ impl fmt::Display for SystemCommand {
             SystemCommand::Retire { node } => write!(f, "Retire(node {node})"),
             SystemCommand::RaiseAlarm(alarm) => write!(f, "RaiseAlarm({}, node {})", alarm.kind, alarm.node),
             SystemCommand::ClearAlarm(alarm) => write!(f, "ClearAlarm({}, node {})", alarm.kind, alarm.node),
+            SystemCommand::CompareHash { at, hash } => write!(f, "CompareHash(index {at}, {hash})"),
         }
     }
 }
@@ -164,6 +169,7 @@ pub fn apply(command: &SystemCommand, txn: &mut Txn<'_>) -> io::Result<SystemRep
             txn.delete(Space::SYSTEM, alarm_key(*alarm));
             Ok(SystemReply::Done)
         }
+        SystemCommand::CompareHash { .. } => Ok(SystemReply::Done),
     }
 }
 

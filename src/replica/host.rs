@@ -63,12 +63,7 @@ impl Replica for HostReplica {
     }
 
     fn alarms(&self) -> Vec<String> {
-        match self.host.status() {
-            Ok(status) => {
-                status.alarms.iter().map(|alarm| format!("{} raised by node {}", alarm.kind, alarm.node)).collect()
-            }
-            Err(error) => vec![format!("cannot read the alarms: {error}")],
-        }
+        self.host.alarms().iter().map(|alarm| format!("{} raised by node {}", alarm.kind, alarm.node)).collect()
     }
 
     fn cluster_id(&self) -> String {

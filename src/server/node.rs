@@ -92,7 +92,7 @@ impl Node {
 
     /// Adds the operator's API, which needs more of the host than the other services do.
     pub fn with_admin(mut self, admin: crate::admin::AdminService) -> Self {
-        self.admin = Some(AdminServer::new(admin));
+        self.admin = Some(admin.into_server());
         self
     }
 

@@ -78,6 +78,7 @@ async fn serve(config: &Config) -> Result<(), Error> {
     let access = Access::of(config);
     let host = Host::start(host_config(config, access.secret.as_deref().unwrap_or_default()), Roost).await?;
     let metrics = Arc::new(Metrics::new());
+    metrics.register(|registry| host.register_metrics(registry));
     let settings =
         OracleSettings { window_ms: config.tso.window_ms, max_clock_ahead_ms: config.tso.max_clock_ahead_ms };
     let replica = Arc::new(HostReplica::new(host.clone()));

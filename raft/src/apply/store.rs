@@ -56,6 +56,7 @@ pub(crate) struct StateShared<M: Machine> {
     /// Decoded system rows, replaced before the index that changed them is published.
     system: RwLock<Arc<SystemFacts>>,
     recent: Mutex<VecDeque<(u64, StateHash)>>,
+    diverged: Mutex<Option<u64>>,
 }
 
 /// The host's own facts that every proposal looks at.
@@ -130,6 +131,22 @@ impl<M: Machine> StateShared<M> {
         self.recent.lock().iter().rev().copied().collect()
     }
 
+    /// The first index at which this node's state was found to differ from the leader's.
+    pub fn diverged_at(&self) -> Option<u64> {
+        *self.diverged.lock()
+    }
+
+    /// Local only: the replicated rows must not depend on what this node remembers.
+    fn compare_hash(&self, at: u64, theirs: StateHash) {
+        let ours = self.recent.lock().iter().find(|(index, _)| *index == at).map(|(_, hash)| *hash);
+        if let Some(ours) = ours
+            && ours != theirs
+        {
+            tracing::error!(at, %ours, %theirs, "this node's state differs from the leader's");
+            self.diverged.lock().get_or_insert(at);
+        }
+    }
+
     fn remember(&self, position: &Position) {
         let mut recent = self.recent.lock();
         if recent.len() == RECENT_HASHES {
@@ -171,6 +188,7 @@ impl<M: Machine> StateStore<M> {
             newest: Mutex::new(None),
             system,
             recent: Mutex::new(VecDeque::with_capacity(RECENT_HASHES)),
+            diverged: Mutex::new(None),
         };
         shared.remember(&position);
         Ok(StateStore { shared: Arc::new(shared), position })
@@ -190,7 +208,7 @@ impl<M: Machine> StateStore<M> {
         for (entry, responder) in entries {
             next.applied = Some(entry.log_id);
             let mut events = Vec::new();
-            let outcome = execute(&shared.machine, &entry, &mut txn, &mut next, &mut events)?;
+            let outcome = execute(&shared, &entry, &mut txn, &mut next, &mut events)?;
             if !events.is_empty() {
                 published.push(AppliedEvents { index: entry.index(), events });
             }
@@ -234,8 +252,12 @@ impl<M: Machine> StateStore<M> {
     }
 }
 
+fn is_system(entry: &Entry) -> bool {
+    matches!(&entry.payload, Payload::Normal(command) if command.kind == CommandKind::System)
+}
+
 fn execute<M: Machine>(
-    machine: &M,
+    shared: &StateShared<M>,
     entry: &Entry,
     txn: &mut Txn<'_>,
     position: &mut Position,
@@ -257,6 +279,9 @@ fn execute<M: Machine>(
     match command.kind {
         CommandKind::System => {
             let command: SystemCommand = codec::decode(&command.data)?;
+            if let SystemCommand::CompareHash { at, hash } = command {
+                shared.compare_hash(at, hash);
+            }
             Ok(Outcome::Reply(codec::encode(&system::apply(&command, txn)?)?))
         }
         CommandKind::App => {
@@ -266,7 +291,7 @@ fn execute<M: Machine>(
                 leader: command.proposer,
                 apply_version: system::apply_version(txn)?,
             };
-            let reply = machine.apply(&context, &command.data, txn, events);
+            let reply = shared.machine.apply(&context, &command.data, txn, events);
             reply.map(Outcome::Reply).map_err(|error| {
                 corrupt(format!("log entry {} cannot be executed by this binary: {error}", entry.log_id))
             })
@@ -286,12 +311,19 @@ impl<M: Machine> RaftStateMachine<TypeConfig> for StateStore<M> {
     where
         Strm: Stream<Item = io::Result<EntryResponder<TypeConfig>>> + Unpin + OptionalSend,
     {
+        // A batch may meet the end; asking once more must then be harmless.
+        let mut entries = entries.fuse();
         while let Some(first) = entries.next().await {
             let mut batch = vec![first?];
             while batch.len() < BATCH_ENTRIES_MAX
                 && let Some(Some(entry)) = entries.next().now_or_never()
             {
-                batch.push(entry?);
+                let entry = entry?;
+                if is_system(&entry.0) {
+                    // Ends a batch at the same index on every node, so that their hashes can be compared there.
+                    self.apply_batch(std::mem::take(&mut batch))?;
+                }
+                batch.push(entry);
             }
             self.apply_batch(batch)?;
         }

@@ -15,12 +15,18 @@ const PERIOD: Duration = Duration::from_secs(1);
 /// The log is purged in steps of at least this many entries.
 const PURGE_STEP: u64 = 10_000;
 
+/// Rounds between two comparisons of all nodes' state hashes.
+const COMPARE_ROUNDS: u64 = 60;
+
 pub(super) async fn run<M: Machine>(core: Arc<HostCore<M>>) {
     let mut failure = core.failure();
+    let mut round: u64 = 0;
     while failure.borrow().is_none() {
         if let Err(error) = core.look_after().await {
             tracing::warn!(%error, "housekeeping");
         }
+        core.compare_states(round).await;
+        round += 1;
         let _ = tokio::time::timeout(PERIOD, failure.changed()).await;
     }
 }
@@ -63,6 +69,22 @@ impl<M: Machine> HostCore<M> {
         // Not heard by the leader: tried again in a second.
         let _ = self.submit_system(&command).await;
         Ok(())
+    }
+
+    /// The leader names its hash at an earlier index; a member that has another one there raises CORRUPT.
+    async fn compare_states(&self, round: u64) {
+        let alarm = Alarm { kind: AlarmKind::Corrupt, node: self.identity.node_id };
+        if self.shared.diverged_at().is_some() && !self.shared.system().alarms.contains(&alarm) {
+            // Not heard by the leader: tried again in a second.
+            let _ = self.submit_system(&SystemCommand::RaiseAlarm(alarm)).await;
+        }
+        if round % COMPARE_ROUNDS == COMPARE_ROUNDS - 1
+            && self.leadership.borrow().is_self
+            && let Some((at, hash)) = self.shared.recent_hashes().first().copied()
+        {
+            // A follower that ended no batch there compares nothing; every system entry ends one, so most do.
+            let _ = self.propose_system(&SystemCommand::CompareHash { at, hash }).await;
+        }
     }
 
     async fn look_after_log(&self) -> std::io::Result<()> {

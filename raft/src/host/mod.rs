@@ -7,6 +7,7 @@ mod config;
 mod housekeeping;
 mod inspect;
 mod membership;
+mod metrics;
 mod propose;
 mod read;
 mod start;

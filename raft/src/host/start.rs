@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::ops::Deref;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use openraft::async_runtime::WatchReceiver;
@@ -27,6 +28,7 @@ use crate::storage::engine::Engine;
 use crate::storage::marker::{ClusterId, Marker};
 use crate::storage::rocks::RocksEngine;
 use crate::storage::wal::Wal;
+use crate::system::Alarm;
 use crate::types::{Leadership, Member, NodeId, TypeConfig};
 
 /// Threads for Raft, its peers and apply; client load runs on other threads.
@@ -54,6 +56,8 @@ pub struct HostCore<M: Machine> {
     pub(super) changing: tokio::sync::Mutex<()>,
     pub(super) started: Instant,
     votes_after: Instant,
+    /// The end of Raft is wanted, so it is no failure.
+    stopping: AtomicBool,
     failure: watch::Sender<Option<String>>,
 }
 
@@ -97,6 +101,10 @@ impl<M: Machine> Host<M> {
         PeerService::server(self.core.clone())
     }
 
+    pub(super) fn core(&self) -> Arc<HostCore<M>> {
+        self.core.clone()
+    }
+
     /// The runtime that Raft runs on, apart from client load.
     pub fn runtime(&self) -> &Handle {
         &self.handle
@@ -105,6 +113,7 @@ impl<M: Machine> Host<M> {
     /// Stops Raft and syncs the log. Transfer leadership first for a stop that nobody notices.
     pub async fn stop(&self) {
         let core = self.core.clone();
+        core.stopping.store(true, Ordering::Relaxed);
         let stopping = self.handle.spawn(async move {
             // A core that already stopped has nothing to say.
             let _ = core.raft.shutdown().await;
@@ -166,6 +175,7 @@ impl<M: Machine> HostCore<M> {
             changing: tokio::sync::Mutex::new(()),
             started: Instant::now(),
             votes_after: if pristine { Instant::now() } else { Instant::now() + lease },
+            stopping: AtomicBool::new(false),
             failure: watch::Sender::new(None),
             raft,
             config,
@@ -211,6 +221,11 @@ impl<M: Machine> HostCore<M> {
     /// What changed, from now on. A receiver that falls behind gets `Lagged` and must read the state again.
     pub fn events(&self) -> broadcast::Receiver<Arc<AppliedEvents<M::Event>>> {
         self.shared.events.subscribe()
+    }
+
+    /// The alarms in force, as of what this node has applied.
+    pub fn alarms(&self) -> Vec<Alarm> {
+        self.shared.system().alarms.clone()
     }
 
     pub fn node_id(&self) -> NodeId {
@@ -273,6 +288,9 @@ async fn watch_failure<M: Machine>(core: Arc<HostCore<M>>) {
     let mut metrics = core.raft.metrics();
     loop {
         let state = metrics.borrow_watched().running_state.clone();
+        if core.stopping.load(Ordering::Relaxed) {
+            return;
+        }
         if let Err(fatal) = state {
             core.fail(&format!("consensus stopped: {fatal}"));
             return;

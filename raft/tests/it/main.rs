@@ -2,6 +2,8 @@
 //!
 //! Crash tests need the abort points compiled in: `cargo test -p roost-raft --release --features failpoints`.
 
+mod bitrot;
+mod cluster;
 #[cfg(feature = "failpoints")]
 mod crash;
 mod engines;

@@ -111,7 +111,6 @@ pub fn log_id(term: u64, index: u64) -> LogId {
 /// One opened node's storage, without Raft.
 pub struct Stores {
     pub engine: Arc<dyn Engine>,
-    pub wal: Wal,
     pub log: LogStore,
     pub state: StateStore<TestMachine>,
 }
@@ -122,7 +121,7 @@ impl Stores {
         let wal = Wal::start(engine.clone(), &dir.join("synced.mark")).map_err(|e| e.to_string())?;
         let log = LogStore::open(engine.clone(), wal.clone()).map_err(|e| e.to_string())?;
         let state = StateStore::open(engine.clone(), wal.clone(), dir.join("snapshots"), TestMachine);
-        Ok(Stores { engine, wal, log, state: state.map_err(|e| e.to_string())? })
+        Ok(Stores { engine, log, state: state.map_err(|e| e.to_string())? })
     }
 
     /// Opens real RocksDB in `dir`.
@@ -198,4 +197,17 @@ pub fn position(view: &dyn Read) -> Position {
 
 pub fn block_on<T>(task: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(task)
+}
+
+pub fn copy_dir(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let target = to.join(entry.file_name());
+        if entry.path().is_dir() {
+            copy_dir(&entry.path(), &target);
+        } else {
+            std::fs::copy(entry.path(), target).unwrap();
+        }
+    }
 }

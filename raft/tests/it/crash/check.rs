@@ -37,15 +37,17 @@ impl Account {
             match (words[0], numbers.as_slice()) {
                 ("vote", [term]) => account.vote = *term,
                 ("append", [term, first, last]) => {
-                    (*first..=*last).for_each(|index| drop(account.attempted.entry(index).or_default().insert(*term)));
+                    for index in *first..=*last {
+                        account.attempted.entry(index).or_default().insert(*term);
+                    }
                     last_acked = first - 1;
                 }
                 ("ack", [term, index]) => {
-                    (last_acked + 1..=*index).for_each(|index| drop(account.acked.insert(index, *term)));
+                    account.acked.extend((last_acked + 1..=*index).map(|index| (index, *term)));
                     last_acked = *index;
                 }
                 ("apply", [term, first, last]) => {
-                    (*first..=*last).for_each(|index| drop(account.applied.insert(index, *term)));
+                    account.applied.extend((*first..=*last).map(|index| (index, *term)));
                 }
                 ("truncate", [keep]) => drop(account.acked.split_off(&(keep + 1))),
                 ("purge", [upto]) => account.purged = *upto,

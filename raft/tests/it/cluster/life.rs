@@ -1,0 +1,156 @@
+//! Electing, writing, reading, handing over, dying and coming back.
+
+use std::time::Duration;
+
+use roost_raft::error::ReadError;
+use roost_raft::kv::Read;
+use tokio::time::Instant;
+
+use super::harness::{Cluster, eventually, proposal};
+use crate::support::Op;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_written_is_read_on_every_node() {
+    let cluster = Cluster::start(3).await;
+    for round in 0..20 {
+        let value = format!("value{round}");
+        let applied = cluster.propose(&Op::put("key", &value)).await;
+        for id in [1, 2, 3] {
+            assert_eq!(cluster.read(id, "key").await, Some(value.clone().into_bytes()), "node {id}");
+            assert!(cluster.host(id).view().unwrap().index() >= applied.index);
+        }
+    }
+    assert_eq!(cluster.propose(&Op::Reject(b"key".to_vec())).await.reply, b"value19");
+    cluster.propose(&Op::Delete(b"key".to_vec())).await;
+    assert_eq!(cluster.read(2, "key").await, None);
+    cluster.agree([1, 2, 3]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_proposals_at_once_are_all_executed_and_yield_events() {
+    let cluster = Cluster::start(3).await;
+    let leader = cluster.leader().await;
+    let mut events = leader.events();
+    let puts = (0..500).map(|number| Op::put(format!("key{number}"), b"v"));
+    let all = futures::future::join_all(puts.map(|op| async move { op }).map(|op| {
+        let cluster = &cluster;
+        async move { cluster.propose(&op.await).await }
+    }))
+    .await;
+    let mut indexes: Vec<u64> = all.iter().map(|applied| applied.index).collect();
+    indexes.sort_unstable();
+    indexes.dedup();
+    assert_eq!(indexes.len(), 500, "every proposal has its own place in the log");
+    let mut last = 0;
+    while last < indexes[499] && leader.node_id() == cluster.leader().await.node_id() {
+        let event = tokio::time::timeout(Duration::from_secs(30), events.recv()).await.unwrap().unwrap();
+        assert!(event.index > last, "events come in the order of the log");
+        last = event.index;
+    }
+    cluster.agree([1, 2, 3]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn leadership_is_handed_over_on_request() {
+    let cluster = Cluster::start(3).await;
+    cluster.propose(&Op::put("key", "before")).await;
+    for _ in 0..3 {
+        let old = cluster.leader().await;
+        let term = old.leadership().borrow().term;
+        let target = cluster.follower().await;
+        // The leader may lose its place by itself on a busy machine; then there is nothing to hand over.
+        let asked = old.start_transfer(Some(target)).await;
+        eventually("another leader", async || {
+            let leader = cluster.leader().await;
+            (leader.leadership().borrow().term > term || asked.is_err()).then_some(())
+        })
+        .await;
+        assert_ne!(old.confirm_leader(term).await, Ok(()), "the old term is over");
+        cluster.propose(&Op::put("key", "after")).await;
+    }
+    let invalid = cluster.leader().await.start_transfer(Some(99)).await;
+    assert!(invalid.is_err());
+    cluster.agree([1, 2, 3]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_killed_leader_is_replaced_and_catches_up_when_it_returns() {
+    let mut cluster = Cluster::start(3).await;
+    for round in 0..4 {
+        cluster.propose(&Op::put(format!("before{round}"), "1")).await;
+        let victim = cluster.leader().await.node_id();
+        cluster.kill(victim);
+        let last = cluster.propose(&Op::put(format!("without{round}"), "2")).await;
+        cluster.launch(victim).await;
+        eventually("the restarted node catches up", async || {
+            (cluster.host(victim).status().unwrap().applied_index >= last.index).then_some(())
+        })
+        .await;
+        assert_eq!(cluster.read(victim, &format!("before{round}")).await.as_deref(), Some(&b"1"[..]));
+        cluster.agree([1, 2, 3]).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_whole_cluster_restarts_with_everything_it_acknowledged() {
+    let mut cluster = Cluster::start(3).await;
+    for number in 0..50 {
+        cluster.propose(&Op::put(format!("key{number}"), format!("{number}"))).await;
+    }
+    for id in [1, 2, 3] {
+        if id == 2 {
+            cluster.host(id).stop().await;
+        }
+        cluster.kill(id);
+    }
+    for id in [1, 2, 3] {
+        cluster.launch(id).await;
+    }
+    for number in 0..50 {
+        assert_eq!(cluster.read(1 + number % 3, &format!("key{number}")).await, Some(number.to_string().into_bytes()));
+    }
+    cluster.agree([1, 2, 3]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_leader_without_a_quorum_confirms_nothing() {
+    let mut cluster = Cluster::start(3).await;
+    cluster.propose(&Op::put("key", "v")).await;
+    let leader = cluster.leader().await;
+    let term = leader.leadership().borrow().term;
+    for id in [1, 2, 3] {
+        if id != leader.node_id() {
+            cluster.kill(id);
+        }
+    }
+    // Within its lease it may answer; after that never again, until there is a quorum.
+    eventually("the lease runs out", async || leader.confirm_leader(term).await.err()).await;
+    for _ in 0..5 {
+        assert!(leader.confirm_leader(term).await.is_err());
+        let read = leader.read_barrier(Instant::now() + Duration::from_millis(300)).await;
+        assert!(matches!(read, Err(ReadError::NoQuorum | ReadError::Behind)), "{read:?}");
+    }
+    let write = tokio::time::timeout(Duration::from_millis(300), leader.propose(proposal(&Op::put("key", "w")))).await;
+    assert!(!matches!(write, Ok(Ok(_))), "a write without a quorum");
+    let back = *cluster.members.keys().find(|id| !cluster.hosts.contains_key(id)).unwrap();
+    cluster.launch(back).await;
+    cluster.propose(&Op::put("key", "x")).await;
+    assert_eq!(cluster.read(back, "key").await.as_deref(), Some(&b"x"[..]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_log_can_be_read_by_people() {
+    let cluster = Cluster::start(1).await;
+    let applied = cluster.propose(&Op::put("key", "v")).await;
+    let lines = cluster.host(1).log_lines(0, 100).unwrap();
+    let line = lines.iter().find(|line| line.index == applied.index).unwrap();
+    assert_eq!(line.kind, "command");
+    assert!(line.text.contains("Put"), "{line:?}");
+    assert!(lines.iter().any(|line| line.kind == "membership"));
+    let (header, data) = cluster.host(1).pin_snapshot().await.unwrap();
+    let mut bytes = Vec::new();
+    data.write_to(&mut bytes).unwrap();
+    assert!(header.last_log_id.is_some_and(|id| id.index >= applied.index));
+    assert_eq!(roost_raft::snapshot::SnapshotReader::open(&bytes[..]).unwrap().header(), &header);
+    let _ = cluster.host(1).view().unwrap().get(roost_raft::kv::Space::STATE, b"key").unwrap();
+}

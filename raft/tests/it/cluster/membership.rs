@@ -1,0 +1,121 @@
+//! Adding, promoting, swapping and removing members; catching up by snapshot.
+
+use roost_raft::error::ChangeError;
+use roost_raft::host::{HostConfig, NodeState};
+use roost_raft::types::NodeId;
+
+use super::harness::{Cluster, eventually, proposal};
+use crate::support::Op;
+
+/// Asks whoever leads, again while it is too early or leadership moves.
+macro_rules! change {
+    ($cluster:expr, $leader:ident => $call:expr) => {
+        eventually("a membership change", async || {
+            let $leader = $cluster.leader().await;
+            match $call.await {
+                Ok(index) => Some(index),
+                Err(ChangeError::Invalid(why)) => panic!("{why}"),
+                Err(_) => None,
+            }
+        })
+        .await
+    };
+}
+
+async fn caught_up(cluster: &Cluster, id: NodeId, index: u64) {
+    eventually("the node catches up", async || {
+        (cluster.host(id).status().unwrap().applied_index >= index).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_member_is_added_promoted_swapped_in_and_removed() {
+    let mut cluster = Cluster::start(3).await;
+    cluster.propose(&Op::put("key", "v")).await;
+    cluster.announced().await;
+    let four = cluster.launch_stranger(4).await;
+    assert_eq!(cluster.host(4).status().unwrap().state, NodeState::Uninitialized);
+    let added = change!(cluster, leader => leader.add_learner(4, four.clone()));
+    change!(cluster, leader => leader.add_learner(4, four.clone()));
+    caught_up(&cluster, 4, added).await;
+    assert_eq!(cluster.read(4, "key").await.as_deref(), Some(&b"v"[..]), "a learner serves linearizable reads");
+
+    let old = cluster.follower().await;
+    let old = if old == 4 { 1 + cluster.leader().await.node_id() % 3 } else { old };
+    change!(cluster, leader => leader.swap(old, 4));
+    let voters = cluster.leader().await.voters();
+    assert!(voters.contains(&4) && !voters.contains(&old), "{voters:?}");
+    change!(cluster, leader => leader.remove(old));
+    cluster.kill(old);
+    cluster.announced().await;
+    let last = cluster.propose(&Op::put("key", "w")).await.index;
+    caught_up(&cluster, 4, last).await;
+
+    // The id is closed, and the rest goes on.
+    let leader = cluster.leader().await;
+    let again = leader.add_learner(old, cluster.members[&old].clone()).await;
+    assert!(matches!(&again, Err(ChangeError::Invalid(why)) if why.contains("never reused")), "{again:?}");
+    let five = cluster.launch_stranger(5).await;
+    let added = change!(cluster, leader => leader.add_learner(5, five.clone()));
+    caught_up(&cluster, 5, added).await;
+    change!(cluster, leader => leader.promote(5));
+    assert_eq!(cluster.leader().await.voters().len(), 4);
+    let all: Vec<NodeId> = cluster.hosts.keys().copied().collect();
+    cluster.agree(all).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn senseless_changes_are_refused_by_name() {
+    let mut cluster = Cluster::start(3).await;
+    cluster.announced().await;
+    let leader = cluster.leader().await;
+    let id = leader.node_id();
+    let taken = cluster.members[&id].clone();
+    let mut refused = Vec::new();
+    refused.push(leader.promote(77).await);
+    refused.push(leader.remove(id).await);
+    refused.push(leader.swap(77, 1).await);
+    refused.push(leader.add_learner(0, super::harness::member("127.0.0.1:1".into())).await);
+    refused.push(leader.add_learner(9, taken).await);
+    for result in refused {
+        assert!(matches!(result, Err(ChangeError::Invalid(_) | ChangeError::NotLeader { .. })), "{result:?}");
+    }
+    let follower = cluster.follower().await;
+    let asked = cluster.host(follower).promote(1).await;
+    assert!(matches!(asked, Err(ChangeError::NotLeader { .. })), "{asked:?}");
+    cluster.kill(follower);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_empty_node_catches_up_by_snapshot_after_a_purge() {
+    fn small_logs(config: &mut HostConfig) {
+        (config.snapshot_log_bytes, config.keep_log_bytes) = (1 << 20, 1 << 20);
+    }
+    let mut cluster = Cluster::start_tuned(1, small_logs).await;
+    let leader = cluster.leader().await;
+    for part in 0..24 {
+        let puts = (0..500).map(|number| {
+            let op = Op::put(format!("key{}", part * 500 + number), vec![b'x'; 300]);
+            let leader = &leader;
+            async move { leader.propose(proposal(&op)).await }
+        });
+        for result in futures::future::join_all(puts).await {
+            result.unwrap();
+        }
+    }
+    eventually("the log is purged", async || (leader.status().unwrap().first_log_index > 1).then_some(())).await;
+    let two = cluster.launch_stranger(2).await;
+    let added = change!(cluster, leader => leader.add_learner(2, two.clone()));
+    caught_up(&cluster, 2, added).await;
+    let status = cluster.host(2).status().unwrap();
+    assert!(status.first_log_index > 1, "it got a snapshot: {status:?}");
+    cluster.agree([1, 2]).await;
+    change!(cluster, leader => leader.promote(2));
+    // What came by snapshot survives a restart.
+    cluster.kill(2);
+    cluster.launch(2).await;
+    cluster.propose(&Op::put("after", "1")).await;
+    assert_eq!(cluster.read(2, "key0").await, Some(vec![b'x'; 300]));
+    cluster.agree([1, 2]).await;
+}

@@ -1,0 +1,8 @@
+//! Whole hosts in one process, over loopback sockets. Every wait is for a condition, with a generous deadline.
+
+mod faults;
+mod harness;
+mod intruders;
+mod life;
+mod membership;
+mod refusals;

@@ -1,0 +1,7 @@
+//! Tests from outside: clusters of real `roostd` processes on loopback, spoken to as users do, and the tidiness of the
+//! sources. One binary, so that everything is linked once.
+
+mod cluster;
+mod support;
+mod tidy;
+mod tso;
