@@ -109,7 +109,7 @@ impl Batch {
 pub struct Txn<'a> {
     base: &'a dyn Read,
     rows: Rows,
-    undo: Vec<((Space, Vec<u8>), Option<Option<Vec<u8>>>)>,
+    undo: Vec<(Slot, Option<Option<Vec<u8>>>)>,
 }
 
 /// A point in a [`Txn`] to roll back to.
@@ -206,7 +206,9 @@ impl Read for Txn<'_> {
 }
 
 /// Rows by space and key; `None` is a deletion.
-pub type Rows = BTreeMap<(Space, Vec<u8>), Option<Vec<u8>>>;
+pub type Rows = BTreeMap<Slot, Option<Vec<u8>>>;
+/// Where a row stands.
+pub type Slot = (Space, Vec<u8>);
 
 fn overlay_range<'r>(
     rows: &'r Rows,

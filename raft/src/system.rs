@@ -56,16 +56,27 @@ pub struct NodeFacts {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum SystemCommand {
     /// A node says which disk and binary it runs on.
-    Announce { node: NodeId, incarnation: u64, apply_version: u32 },
+    Announce {
+        node: NodeId,
+        incarnation: u64,
+        apply_version: u32,
+    },
     /// Every member announced this version; commands may rely on it from here on.
-    RaiseApplyVersion { version: u32 },
+    RaiseApplyVersion {
+        version: u32,
+    },
     /// A removed node's id is closed.
-    Retire { node: NodeId },
+    Retire {
+        node: NodeId,
+    },
     RaiseAlarm(Alarm),
     ClearAlarm(Alarm),
     /// What the leader's state hash was at an earlier index that ended a batch on every node. Changes nothing; a node
     /// that remembers another hash there has diverged and says so.
-    CompareHash { at: u64, hash: StateHash },
+    CompareHash {
+        at: u64,
+        hash: StateHash,
+    },
 }
 
 impl fmt::Display for SystemCommand {
@@ -175,7 +186,9 @@ pub fn apply(command: &SystemCommand, txn: &mut Txn<'_>) -> io::Result<SystemRep
 
 fn announce(txn: &mut Txn<'_>, node: NodeId, incarnation: u64, apply_version: u32) -> io::Result<SystemReply> {
     match node_facts(txn, node)? {
-        Some(known) if known.retired => Ok(SystemReply::Refused(format!("node id {node} was removed and is never reused"))),
+        Some(known) if known.retired => {
+            Ok(SystemReply::Refused(format!("node id {node} was removed and is never reused")))
+        }
         Some(known) if known.incarnation != incarnation => Ok(SystemReply::Refused(format!(
             "node {node} is known on disk {:016x}, not {incarnation:016x}; use `roostctl member replace` for a new disk",
             known.incarnation

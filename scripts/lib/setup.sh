@@ -55,19 +55,25 @@ setup_python() {
     cp "$wanted" "$installed"
 }
 
+# Builds the two programs; the arguments go to cargo.
 setup_build() {
     if compgen -G "$CARGO_TARGET_DIR/release/build/librocksdb-sys-*/out/librocksdb.a" >/dev/null; then
         step 'Building roostd and roostctl'
     else
         step 'Building roostd and roostctl; the first time compiles RocksDB, about 12 minutes on two cores'
     fi
-    (cd "$CHECKOUT" && with_progress building cargo build --release --locked --bins) >&2
+    (cd "$CHECKOUT" && with_progress building cargo build --release --locked --bins "$@") >&2
+}
+
+# Everything that building and testing need.
+setup_tools() {
+    setup_packages
+    setup_rust
+    setup_python
 }
 
 # Everything that a cluster and its clients need.
 setup_all() {
-    setup_packages
-    setup_rust
-    setup_python
+    setup_tools
     setup_build
 }

@@ -2,6 +2,8 @@
 //! sources. One binary, so that everything is linked once.
 
 mod cluster;
+mod membership;
+mod snapshot;
 mod support;
 mod tidy;
 mod tso;

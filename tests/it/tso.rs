@@ -30,30 +30,42 @@ struct Askers {
 
 impl Askers {
     fn start(cluster: &Cluster) -> Self {
-        let mut askers =
-            Askers { timestamps: History::default(), ids: History::default(), stop: Arc::default(), tasks: JoinSet::new() };
+        let mut askers = Askers {
+            timestamps: History::default(),
+            ids: History::default(),
+            stop: Arc::default(),
+            tasks: JoinSet::new(),
+        };
         let shared = Timestamps::new(cluster.endpoints(), None);
         for number in 0..2 {
             let shared = shared.clone();
-            askers.ask(&askers.timestamps.clone(), format!("shared {number}"), 7, async move |count| {
-                shared.allocate(count, Duration::from_secs(15)).await.ok()
+            askers.ask(&askers.timestamps.clone(), format!("shared {number}"), 7, move |count| {
+                let shared = shared.clone();
+                async move { shared.allocate(count, Duration::from_secs(15)).await.ok() }
             });
         }
         for node in cluster.ids() {
             let client = cluster.client(node);
-            askers.ask(&askers.timestamps.clone(), format!("{node} milvus"), 1, {
+            let through = client.clone();
+            askers.ask(&askers.timestamps.clone(), format!("{node} milvus"), 1, move |_| {
+                let client = through.clone();
+                async move { client.timestamp().await.ok() }
+            });
+            let through = client.clone();
+            askers.ask(&askers.timestamps.clone(), format!("{node} rootcoord"), 1000, move |count| {
+                let client = through.clone();
+                async move { client.timestamps(count).await.ok() }
+            });
+            askers.ask(&askers.ids.clone(), format!("{node} ids"), 50, move |count| {
                 let client = client.clone();
-                async move |_| client.timestamp().await.ok()
+                async move { client.ids(count).await.ok().map(i64::cast_unsigned) }
             });
-            askers.ask(&askers.timestamps.clone(), format!("{node} rootcoord"), 1000, {
-                let client = client.clone();
-                async move |count| client.timestamps(count).await.ok()
-            });
-            askers.ask(&askers.ids.clone(), format!("{node} ids"), 50, async move |count| {
-                client.ids(count).await.ok().map(i64::cast_unsigned)
-            });
-            let streaming =
-                stream(cluster.at(node).internal, format!("{node} stream"), askers.timestamps.clone(), askers.stop.clone());
+            let streaming = stream(
+                cluster.at(node).internal,
+                format!("{node} stream"),
+                askers.timestamps.clone(),
+                askers.stop.clone(),
+            );
             askers.tasks.spawn(streaming);
         }
         askers
@@ -88,7 +100,8 @@ impl Askers {
             let by = format!("{node} ids");
             soon("ids are served", async || (self.ids.since(since, &by) >= 5).then_some(())).await;
         }
-        soon("the shared stream is served", async || (self.timestamps.since(since, "shared") >= 20).then_some(())).await;
+        soon("the shared stream is served", async || (self.timestamps.since(since, "shared") >= 20).then_some(()))
+            .await;
     }
 
     /// Stops asking and checks everything that was given.

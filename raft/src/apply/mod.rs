@@ -6,5 +6,5 @@ mod store;
 
 pub use hash::StateHash;
 pub use position::Position;
-pub use store::{AppliedEvents, StateStore, StateView};
 pub(crate) use store::StateShared;
+pub use store::{AppliedEvents, StateStore, StateView};

@@ -25,11 +25,7 @@ impl Position {
         fn fact<T: serde::de::DeserializeOwned + Default>(view: &dyn Read, key: &[u8]) -> io::Result<T> {
             view.get(Space::META, key)?.map_or_else(|| Ok(T::default()), |bytes| codec::decode(&bytes))
         }
-        Ok(Position {
-            applied: fact(view, APPLIED)?,
-            membership: fact(view, MEMBERSHIP)?,
-            hash: fact(view, HASH)?,
-        })
+        Ok(Position { applied: fact(view, APPLIED)?, membership: fact(view, MEMBERSHIP)?, hash: fact(view, HASH)? })
     }
 
     /// Adds the position to the batch that brings the state there.

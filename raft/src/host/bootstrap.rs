@@ -62,11 +62,8 @@ impl<M: Machine> HostCore<M> {
             if known == Some(facts) {
                 return;
             }
-            let command = SystemCommand::Announce {
-                node,
-                incarnation: facts.incarnation,
-                apply_version: facts.apply_version,
-            };
+            let command =
+                SystemCommand::Announce { node, incarnation: facts.incarnation, apply_version: facts.apply_version };
             if let Ok(SystemReply::Refused(why)) = self.submit_system(&command).await {
                 return self.fail(&why);
             }

@@ -141,7 +141,8 @@ impl<M: Machine> HostCore<M> {
     }
 }
 
-type Written = Result<openraft::raft::ClientWriteResponse<TypeConfig>, RaftError<TypeConfig, ClientWriteError<TypeConfig>>>;
+type Written =
+    Result<openraft::raft::ClientWriteResponse<TypeConfig>, RaftError<TypeConfig, ClientWriteError<TypeConfig>>>;
 
 fn written(result: Written) -> Result<u64, ChangeError> {
     match result {

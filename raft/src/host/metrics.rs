@@ -43,9 +43,17 @@ impl<M: Machine> Collector for RaftCollector<M> {
             ("raft_applied_index", "Last index executed", index(metrics.last_applied)),
             ("raft_snapshot_index", "Last index in the newest snapshot", snapshot),
             ("raft_purged_index", "Last index that left the log", index(metrics.purged)),
-            ("raft_slowest_follower_lag", "Entries the slowest member lacks; leader only", slowest.map_or(0, |at| last - at.min(last))),
+            (
+                "raft_slowest_follower_lag",
+                "Entries the slowest member lacks; leader only",
+                slowest.map_or(0, |at| last - at.min(last)),
+            ),
             ("raft_alarms", "Alarms raised in the cluster", core.alarms().len() as u64),
-            ("raft_diverged", "1 once this node's state was found to differ from the leader's", u64::from(core.shared.diverged_at().is_some())),
+            (
+                "raft_diverged",
+                "1 once this node's state was found to differ from the leader's",
+                u64::from(core.shared.diverged_at().is_some()),
+            ),
             ("storage_stalled", "1 while RocksDB delays writes", u64::from(core.shared.engine.stalled())),
         ];
         for (name, help, value) in gauges {
@@ -54,7 +62,11 @@ impl<M: Machine> Collector for RaftCollector<M> {
         }
         let bytes = [
             ("raft_log_since_snapshot", "Log since the newest snapshot", core.log.bytes_after(snapshot)),
-            ("storage_free", "Free space of the data directory's disk", core.disk.state().map_or(0, |state| state.free)),
+            (
+                "storage_free",
+                "Free space of the data directory's disk",
+                core.disk.state().map_or(0, |state| state.free),
+            ),
         ];
         for (name, help, value) in bytes {
             let gauge = ConstGauge::new(i64::try_from(value).unwrap_or(i64::MAX));

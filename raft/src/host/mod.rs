@@ -17,6 +17,6 @@ pub use barrier::Confirmed;
 pub use config::HostConfig;
 pub use inspect::LogLine;
 pub use propose::{Applied, PROPOSAL_BYTES_MAX, Proposal};
-pub(crate) use start::HostCore;
 pub use start::Host;
+pub(crate) use start::HostCore;
 pub use status::{HostStatus, MemberStatus, NodeState};

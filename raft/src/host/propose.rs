@@ -85,7 +85,9 @@ impl<M: Machine> HostCore<M> {
                 Err(ProposeError::NotLeader { leader: forward.leader_id })
             }
             Err(ClientWriteError::LogEntryDiscarded(_)) => Err(ProposeError::Unknown),
-            Err(ClientWriteError::ChangeMembershipError(_) | ClientWriteError::PreconditionFailed(_)) => Err(not_leader),
+            Err(ClientWriteError::ChangeMembershipError(_) | ClientWriteError::PreconditionFailed(_)) => {
+                Err(not_leader)
+            }
         }
     }
 }

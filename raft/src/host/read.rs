@@ -73,7 +73,10 @@ pub struct FollowerChecks {
 
 impl FollowerChecks {
     /// Waits for the answer of a request that starts after this call.
-    pub async fn ask<F: Future<Output = Result<u64, ReadError>>>(&self, request: impl Fn() -> F) -> Result<u64, ReadError> {
+    pub async fn ask<F: Future<Output = Result<u64, ReadError>>>(
+        &self,
+        request: impl Fn() -> F,
+    ) -> Result<u64, ReadError> {
         let (sender, mut answer) = tokio::sync::oneshot::channel();
         self.queue.lock().push(sender);
         tokio::select! {

@@ -79,7 +79,8 @@ impl<M: Machine> Deref for Host<M> {
 impl<M: Machine> Host<M> {
     /// Opens the node's disk and joins its cluster. Returns before a leader is known.
     pub async fn start(config: HostConfig, machine: M) -> Result<Arc<Self>, StartError> {
-        let runtime = Builder::new_multi_thread().worker_threads(RAFT_THREADS).thread_name("raft").enable_all().build()?;
+        let runtime =
+            Builder::new_multi_thread().worker_threads(RAFT_THREADS).thread_name("raft").enable_all().build()?;
         let handle = runtime.handle().clone();
         let starting = handle.spawn(HostCore::start(config, machine));
         let core = match starting.await {

@@ -102,7 +102,11 @@ impl PeerClient {
         request
     }
 
-    async fn call_vote(&self, vote: &VoteRequest<TypeConfig>, pre_vote: bool) -> Result<VoteResponse<TypeConfig>, RPCError<TypeConfig>> {
+    async fn call_vote(
+        &self,
+        vote: &VoteRequest<TypeConfig>,
+        pre_vote: bool,
+    ) -> Result<VoteResponse<TypeConfig>, RPCError<TypeConfig>> {
         let record = record(vote)?;
         let request = self.sign_bounded(VoteMessage { record, pre_vote });
         let mut rpc = self.rpc().map_err(rpc_error)?;
@@ -112,7 +116,10 @@ impl PeerClient {
     async fn open_append<S>(
         &self,
         input: S,
-    ) -> Result<impl Stream<Item = Result<StreamAppendResult<TypeConfig>, RPCError<TypeConfig>>> + use<S>, RPCError<TypeConfig>>
+    ) -> Result<
+        impl Stream<Item = Result<StreamAppendResult<TypeConfig>, RPCError<TypeConfig>>> + use<S>,
+        RPCError<TypeConfig>,
+    >
     where
         S: Stream<Item = AppendEntriesRequest<TypeConfig>> + OptionalSend + Unpin + 'static,
     {
@@ -190,7 +197,10 @@ impl NetStreamAppend<TypeConfig> for PeerClient {
         &'s mut self,
         input: S,
         _option: RPCOption,
-    ) -> BoxFuture<'s, Result<BoxStream<'s, Result<StreamAppendResult<TypeConfig>, RPCError<TypeConfig>>>, RPCError<TypeConfig>>>
+    ) -> BoxFuture<
+        's,
+        Result<BoxStream<'s, Result<StreamAppendResult<TypeConfig>, RPCError<TypeConfig>>>, RPCError<TypeConfig>>,
+    >
     where
         S: Stream<Item = AppendEntriesRequest<TypeConfig>> + OptionalSend + Unpin + 'static,
     {

@@ -132,7 +132,9 @@ impl Identity {
             (Some(theirs), Some(ours)) if theirs != ours => {
                 return refuse(format!("node {from} belongs to cluster {theirs}, this node to {ours}"));
             }
-            (Some(theirs), None) if joins => self.join(theirs).map_err(|e| Denied::Call(Status::internal(e.to_string())))?,
+            (Some(theirs), None) if joins => {
+                self.join(theirs).map_err(|e| Denied::Call(Status::internal(e.to_string())))?
+            }
             _ => {}
         }
         if let Some(expected) = disk(TO_DISK_KEY)
@@ -157,7 +159,8 @@ impl Identity {
             return Err(Denied::Call(Status::permission_denied(why)));
         }
         if disk != Some(known.incarnation) {
-            let why = format!("node {from} is known on disk {:016x}; a call from another disk is refused", known.incarnation);
+            let why =
+                format!("node {from} is known on disk {:016x}; a call from another disk is refused", known.incarnation);
             return Err(Denied::Call(Status::permission_denied(why)));
         }
         Ok(())

@@ -77,8 +77,8 @@ impl PeerClient {
         let head = SnapshotChunk { record: record(&vote)?, data: Bytes::new() };
         let chunks = ReceiverStream::new(stream_snapshot(data)).take_while(|chunk| std::future::ready(chunk.is_ok()));
         let body = chunks.filter_map(|chunk| std::future::ready(chunk.ok()));
-        let messages = futures::stream::iter([head])
-            .chain(body.map(|data| SnapshotChunk { record: Bytes::new(), data }));
+        let messages =
+            futures::stream::iter([head]).chain(body.map(|data| SnapshotChunk { record: Bytes::new(), data }));
         let mut request = self.sign(messages);
         request.set_timeout(INSTALL_TIMEOUT);
         let mut rpc = self.rpc().map_err(rpc_error)?;

@@ -75,8 +75,7 @@ fn replace_rows(engine: &dyn Engine, file: &SnapshotFile) -> io::Result<()> {
         failpoint::point("install.chunk");
     }
     let header = &file.header;
-    let position =
-        Position { applied: header.last_log_id, membership: header.membership.clone(), hash: header.hash };
+    let position = Position { applied: header.last_log_id, membership: header.membership.clone(), hash: header.hash };
     let mut batch = Batch::default();
     position.put(&mut batch)?;
     batch.delete(Space::META, INSTALLING);

@@ -32,12 +32,17 @@ impl DiskGuard {
     pub fn state(&self) -> io::Result<DiskState> {
         let stat = rustix::fs::statvfs(&self.dir)?;
         let free = stat.f_bavail.saturating_mul(stat.f_frsize);
-        Ok(DiskState { free, short: free < self.min_free, ample: free > self.min_free.saturating_add(self.min_free / 2) })
+        Ok(DiskState {
+            free,
+            short: free < self.min_free,
+            ample: free > self.min_free.saturating_add(self.min_free / 2),
+        })
     }
 
     /// Creates the ballast file when there is ample space for it.
     pub fn keep_ballast(&self) -> io::Result<()> {
-        if self.ballast == 0 || self.path().exists() || self.state()?.free < self.min_free.saturating_add(self.ballast) {
+        if self.ballast == 0 || self.path().exists() || self.state()?.free < self.min_free.saturating_add(self.ballast)
+        {
             return Ok(());
         }
         let file: File = OpenOptions::new().write(true).create(true).truncate(true).open(self.path())?;

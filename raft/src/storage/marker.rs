@@ -53,9 +53,13 @@ pub struct Marker {
 /// Why a disk is refused.
 #[derive(Debug, thiserror::Error)]
 pub enum Refused {
-    #[error("this disk is of format {found}; this binary reads format {FORMAT}. Run the version of Roost that wrote it")]
+    #[error(
+        "this disk is of format {found}; this binary reads format {FORMAT}. Run the version of Roost that wrote it"
+    )]
     Format { found: u32 },
-    #[error("this disk belongs to node {found}, but the configuration says node {expected}. Correct node.id or data_dir")]
+    #[error(
+        "this disk belongs to node {found}, but the configuration says node {expected}. Correct node.id or data_dir"
+    )]
     Node { found: NodeId, expected: NodeId },
     #[error(
         "this disk belongs to cluster {found}, but the configuration names cluster {expected}. \

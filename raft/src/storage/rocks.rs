@@ -11,9 +11,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use rocksdb::{
-    BlockBasedOptions, BoundColumnFamily, Cache, ColumnFamilyDescriptor, DBCompressionType, DBRawIteratorWithThreadMode,
-    DBRecoveryMode, DBWithThreadMode, MultiThreaded, Options, Range, ReadOptions, SnapshotWithThreadMode, WriteBatch,
-    WriteBufferManager, WriteOptions,
+    BlockBasedOptions, BoundColumnFamily, Cache, ColumnFamilyDescriptor, DBCompressionType,
+    DBRawIteratorWithThreadMode, DBRecoveryMode, DBWithThreadMode, MultiThreaded, Options, Range, ReadOptions,
+    SnapshotWithThreadMode, WriteBatch, WriteBufferManager, WriteOptions,
 };
 
 use super::engine::Engine;
@@ -104,7 +104,11 @@ fn bounded(range: KeyRange<'_>) -> ReadOptions {
 }
 
 fn walk(mut rows: DBRawIteratorWithThreadMode<'_, Db>, reverse: bool, visit: &mut Visit<'_>) -> io::Result<()> {
-    if reverse { rows.seek_to_last() } else { rows.seek_to_first() }
+    if reverse {
+        rows.seek_to_last()
+    } else {
+        rows.seek_to_first()
+    }
     while let Some((key, value)) = rows.item() {
         if let ControlFlow::Break(()) = visit(key, value)? {
             return Ok(());
@@ -179,6 +183,7 @@ struct PinnedView {
     db: Arc<Db>,
 }
 
+#[allow(unsafe_code, reason = "RocksDB's snapshot borrows its database; here they live and die together")]
 impl PinnedView {
     fn new(db: Arc<Db>) -> Self {
         let snapshot = db.snapshot();
@@ -191,6 +196,7 @@ impl PinnedView {
     }
 }
 
+#[allow(unsafe_code, reason = "the snapshot must go before the database that it borrows")]
 impl Drop for PinnedView {
     fn drop(&mut self) {
         // SAFETY: dropped exactly once, here, while `db` is still alive.

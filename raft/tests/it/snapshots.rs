@@ -69,7 +69,8 @@ fn a_snapshot_replaces_everything_on_both_engines() {
 
         let there = tempfile::tempdir().unwrap();
         let mut target = if real { Stores::rocks(there.path()).unwrap() } else { mem(there.path()) };
-        block_on(target.apply(vec![entry(1, 1, &Op::put("stale", "1")), entry(1, 2, &Op::put("key1", "stale"))])).unwrap();
+        block_on(target.apply(vec![entry(1, 1, &Op::put("stale", "1")), entry(1, 2, &Op::put("key1", "stale"))]))
+            .unwrap();
         // A key above every ordinary one, and a local row that must stay.
         block_on(target.apply(vec![entry(1, 3, &Op::put([0xff; 9], "high"))])).unwrap();
         let mut marker = Marker::open(target.engine.as_ref(), 2).unwrap();
@@ -126,7 +127,10 @@ fn a_truncated_or_damaged_file_is_refused_at_every_byte_and_changes_nothing() {
         assert!(SnapshotFile::verify(&bad).is_err(), "{what} was accepted");
         // Also when somebody skipped the check.
         let file = SnapshotFile { path: bad, ..SnapshotFile::verify(&path).unwrap() };
-        assert!(block_on(target.state.install_snapshot(&meta, SnapshotData::File(file))).is_err(), "{what} was installed");
+        assert!(
+            block_on(target.state.install_snapshot(&meta, SnapshotData::File(file))).is_err(),
+            "{what} was installed"
+        );
         assert_eq!((replicated(target.engine.as_ref()), position(target.engine.as_ref())), before, "{what}");
     };
     for end in 0..whole.len() {
@@ -172,7 +176,8 @@ fn rows_that_do_not_have_the_hash_of_the_header_are_refused() {
 #[test]
 fn golden_bytes_of_the_header() {
     let member = Member { peer: "a:1".into(), client: "b:2".into(), internal: "c:3".into() };
-    let membership = Membership::new(vec![[1].into()], [(1, member)].into_iter().collect::<std::collections::BTreeMap<_, _>>());
+    let membership =
+        Membership::new(vec![[1].into()], [(1, member)].into_iter().collect::<std::collections::BTreeMap<_, _>>());
     let mut hash = StateHash::default();
     hash.add(Space::STATE, b"k", b"v");
     let header = SnapshotHeader {

@@ -141,7 +141,7 @@ pub fn rocks(dir: &Path) -> Result<Arc<dyn Engine>, String> {
     loop {
         match RocksEngine::open(&dir.join("db"), small_budget()) {
             Ok(engine) => return Ok(Arc::new(engine)),
-            Err(error) if error.to_string().contains("lock") && Instant::now() < give_up => {
+            Err(error) if error.to_string().contains("/LOCK") && Instant::now() < give_up => {
                 std::thread::sleep(Duration::from_millis(10));
             }
             Err(error) => return Err(error.to_string()),

@@ -128,8 +128,10 @@ impl Cluster {
         let mut dead = None;
         let leader = soon("the nodes agree on a leader", async || {
             let answering = self.answering();
-            if let Some(node) = self.nodes.values_mut().find(|node| !node.paused && node.has_ended()) {
-                dead = Some(node.id);
+            if let Some(node) =
+                self.nodes.values_mut().find_map(|node| (!node.paused && node.has_ended()).then_some(node.id))
+            {
+                dead = Some(node);
                 return Some(0);
             }
             let mut said = Vec::new();

@@ -39,7 +39,7 @@ async fn another_nodes_disk_is_refused_at_start() {
     cluster.kill(1);
     let config = HostConfig::new(2, cluster.dir(1), Default::default(), SECRET);
     let refused = eventually("the disk is free", async || match Host::start(config.clone(), TestMachine).await {
-        Err(StartError::Io(error)) if error.to_string().contains("lock") => None,
+        Err(StartError::Io(error)) if error.to_string().contains("/LOCK") => None,
         other => Some(other.err()),
     })
     .await;
@@ -63,7 +63,7 @@ async fn a_host_refuses_a_disk_that_lost_what_it_acknowledged() {
     }
     let config = HostConfig::new(1, cluster.dir(1), Default::default(), SECRET);
     let refused = eventually("the disk is free", async || match Host::start(config.clone(), TestMachine).await {
-        Err(StartError::Io(error)) if error.to_string().contains("lock") => None,
+        Err(StartError::Io(error)) if error.to_string().contains("/LOCK") => None,
         other => Some(other.err()),
     })
     .await;

@@ -98,7 +98,7 @@ impl Cluster {
         let host = eventually("the old owner lets go of the disk", async || {
             match Host::start(config.clone(), TestMachine).await {
                 Ok(host) => Some(host),
-                Err(StartError::Io(error)) if error.to_string().contains("lock") => None,
+                Err(StartError::Io(error)) if error.to_string().contains("/LOCK") => None,
                 Err(error) => panic!("node {id} does not start: {error}"),
             }
         })
@@ -137,12 +137,10 @@ impl Cluster {
 
     /// Has `op` executed by whoever leads; asks again when the outcome is unknown.
     pub async fn propose(&self, op: &Op) -> Applied {
-        eventually("a proposal is executed", async || {
-            match self.leader().await.propose(proposal(op)).await {
-                Ok(applied) => Some(applied),
-                Err(ProposeError::NotLeader { .. } | ProposeError::Unknown | ProposeError::Busy) => None,
-                Err(error) => panic!("{error}"),
-            }
+        eventually("a proposal is executed", async || match self.leader().await.propose(proposal(op)).await {
+            Ok(applied) => Some(applied),
+            Err(ProposeError::NotLeader { .. } | ProposeError::Unknown | ProposeError::Busy) => None,
+            Err(error) => panic!("{error}"),
         })
         .await
     }

@@ -4,11 +4,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
+use roost_raft::codec;
 use roost_raft::host::HostConfig;
 use roost_raft::network::proto::peer_client::PeerClient;
 use roost_raft::network::proto::{AppendRequest, HelloRequest, Record, SnapshotChunk, VoteRequest};
 use roost_raft::network::{SECRET_KEY, Secret};
-use roost_raft::codec;
 use roost_raft::types::{TypeConfig, Vote};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tonic::metadata::MetadataValue;

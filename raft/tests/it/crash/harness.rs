@@ -118,7 +118,8 @@ fn shim() -> PathBuf {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("sync_shim.so");
         let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/sync_shim.c");
-        let compiler = Command::new("cc").args(["-shared", "-fPIC", "-O1", "-o"]).arg(&path).arg(source).arg("-ldl").status();
+        let compiler =
+            Command::new("cc").args(["-shared", "-fPIC", "-O1", "-o"]).arg(&path).arg(source).arg("-ldl").status();
         assert!(compiler.is_ok_and(|status| status.success()), "crash tests need a C compiler named cc");
         (dir, path)
     });

@@ -22,7 +22,8 @@ fn sweep(scenario: &str, points: &[&str], hits: &[u32], check: impl Fn(&Crashed)
             assert!(crashed.aborted || *hit > 1, "{spec} never fired; it said {:?}", crashed.said);
             let after_power_loss = crashed.lose_power(|_| true);
             check(&crashed).unwrap_or_else(|why| panic!("{spec}: {why}; it said {:?}", crashed.said));
-            check(&after_power_loss).unwrap_or_else(|why| panic!("{spec}, power lost: {why}; it said {:?}", crashed.said));
+            check(&after_power_loss)
+                .unwrap_or_else(|why| panic!("{spec}, power lost: {why}; it said {:?}", crashed.said));
         }
     }
 }
