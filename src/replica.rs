@@ -7,34 +7,12 @@ mod host;
 use std::io;
 use std::time::Instant;
 
-use bytes::Bytes;
+pub use roost_raft::host::{Applied, Proposal};
 use roost_raft::kv::Read;
 use roost_raft::types::Leadership;
 use tokio::sync::watch;
 
 pub use host::HostReplica;
-
-/// A command on its way into the log.
-#[derive(Clone, Debug)]
-pub struct Proposal {
-    /// The encoded `state::Entry`.
-    pub command: Bytes,
-    /// The apply version that the cluster must have reached before this command may enter the log.
-    pub min_apply_version: u32,
-    /// Passes while disks are nearly full: it frees space, or the cluster cannot run without it.
-    pub urgent: bool,
-    /// The term that this node must lead for the command to be executed. `None`: whatever term it leads now.
-    pub term: Option<u64>,
-}
-
-/// What executing a command gave.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Applied {
-    pub index: u64,
-    pub term: u64,
-    /// The encoded reply of the state machine; a rejection is one as well.
-    pub reply: Vec<u8>,
-}
 
 /// Why there is no answer from the replicated state.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -6,7 +6,6 @@ use std::time::Instant;
 
 use roost_raft::Host;
 use roost_raft::error::{ProposeError, ReadError};
-use roost_raft::host::{Applied as HostApplied, Proposal as HostProposal};
 use roost_raft::kv::Read;
 use roost_raft::types::{Leadership, Member};
 use tokio::sync::watch;
@@ -33,10 +32,7 @@ impl Replica for HostReplica {
     }
 
     async fn propose(&self, proposal: Proposal) -> Result<Applied, Error> {
-        let Proposal { command, min_apply_version, urgent, term } = proposal;
-        let sent = self.host.propose(HostProposal { command, min_apply_version, urgent, term });
-        let HostApplied { index, term, reply } = sent.await?;
-        Ok(Applied { index, term, reply })
+        Ok(self.host.propose(proposal).await?)
     }
 
     async fn read_barrier(&self, deadline: Instant) -> Result<u64, Error> {

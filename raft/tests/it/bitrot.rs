@@ -91,12 +91,15 @@ fn a_flipped_bit_in_a_table_file_is_an_error_or_harmless() {
 #[test]
 fn a_removed_log_file_or_database_is_refused() {
     let disk = used_disk(false);
-    for log in files(disk.path(), "log") {
+    let without_log = tempfile::tempdir().unwrap();
+    copy_dir(disk.path(), without_log.path());
+    for log in files(without_log.path(), "log") {
         fs::remove_file(log).unwrap();
     }
-    assert!(open_and_read(disk.path()).unwrap_err().contains("has lost acknowledged data"));
-    fs::remove_dir_all(disk.path().join("db")).unwrap();
-    let why = open_and_read(disk.path()).unwrap_err();
+    assert!(open_and_read(without_log.path()).unwrap_err().contains("has lost acknowledged data"));
+    let without_database = tempfile::tempdir().unwrap();
+    fs::copy(disk.path().join("synced.mark"), without_database.path().join("synced.mark")).unwrap();
+    let why = open_and_read(without_database.path()).unwrap_err();
     assert!(why.contains("vote of term 0") && why.contains("vote of term 3"), "{why}");
 }
 
@@ -107,9 +110,12 @@ fn a_lost_vote_alone_is_refused() {
         let mut stores = Stores::rocks(dir.path()).unwrap();
         block_on(stores.log.save_vote(&Vote::new(TERM, 1))).unwrap();
     }
-    let wal = files(dir.path(), "log").pop().unwrap();
-    fs::OpenOptions::new().write(true).open(wal).unwrap().set_len(0).unwrap();
-    let why = Stores::rocks(dir.path()).err().unwrap();
+    let scratch = tempfile::tempdir().unwrap();
+    copy_dir(dir.path(), scratch.path());
+    for wal in files(scratch.path(), "log") {
+        fs::OpenOptions::new().write(true).open(wal).unwrap().set_len(0).unwrap();
+    }
+    let why = Stores::rocks(scratch.path()).err().unwrap();
     assert!(why.contains("has lost acknowledged data"), "{why}");
 }
 

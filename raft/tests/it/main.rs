@@ -7,6 +7,7 @@ mod cluster;
 #[cfg(feature = "failpoints")]
 mod crash;
 mod engines;
+mod logs;
 mod snapshots;
 mod suite;
 mod support;

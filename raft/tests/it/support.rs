@@ -136,10 +136,14 @@ impl Stores {
 
 /// Opens RocksDB in `dir`. An earlier owner in this process may still be letting go of it.
 pub fn rocks(dir: &Path) -> Result<Arc<dyn Engine>, String> {
+    rocks_within(dir, small_budget())
+}
+
+pub fn rocks_within(dir: &Path, budget: RocksBudget) -> Result<Arc<dyn Engine>, String> {
     std::fs::create_dir_all(dir).unwrap();
     let give_up = Instant::now() + Duration::from_secs(20);
     loop {
-        match RocksEngine::open(&dir.join("db"), small_budget()) {
+        match RocksEngine::open(&dir.join("db"), budget) {
             Ok(engine) => return Ok(Arc::new(engine)),
             Err(error) if error.to_string().contains("/LOCK") && Instant::now() < give_up => {
                 std::thread::sleep(Duration::from_millis(10));

@@ -94,7 +94,7 @@ async fn an_empty_node_catches_up_by_snapshot_after_a_purge() {
     }
     let mut cluster = Cluster::start_tuned(1, small_logs).await;
     let leader = cluster.leader().await;
-    for part in 0..24 {
+    for part in 0..34 {
         let puts = (0..500).map(|number| {
             let op = Op::put(format!("key{}", part * 500 + number), vec![b'x'; 300]);
             let leader = &leader;
@@ -105,6 +105,10 @@ async fn an_empty_node_catches_up_by_snapshot_after_a_purge() {
         }
     }
     eventually("the log is purged", async || (leader.status().unwrap().first_log_index > 1).then_some(())).await;
+    // A restarted leader has no snapshot at hand and must pin one.
+    drop(leader);
+    cluster.kill(1);
+    cluster.launch(1).await;
     let two = cluster.launch_stranger(2).await;
     let added = change!(cluster, leader => leader.add_learner(2, two.clone()));
     caught_up(&cluster, 2, added).await;

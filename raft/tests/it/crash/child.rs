@@ -11,9 +11,10 @@ use roost_raft::kv::{Batch, KeyRange, Read, Space, Visit};
 use roost_raft::snapshot::{SnapshotData, SnapshotFile};
 use roost_raft::storage::engine::Engine;
 use roost_raft::storage::marker::Marker;
+use roost_raft::storage::rocks::RocksBudget;
 use roost_raft::types::{Entry, TypeConfig, Vote};
 
-use crate::support::{Op, Stores, block_on, entry, log_id, rocks};
+use crate::support::{Op, Stores, block_on, entry, log_id, rocks, rocks_within, small_budget};
 
 /// The snapshot that the `install` scenario receives: this index, of this term.
 pub const SNAPSHOT: (u64, u64) = (2, 100);
@@ -42,14 +43,17 @@ pub fn snapshot_entries() -> Vec<Entry> {
 fn scenario() {
     let Ok(scenario) = std::env::var("ROOST_CRASH_SCENARIO") else { return };
     let data = PathBuf::from(std::env::var("ROOST_CRASH_DATA").unwrap());
-    let mut engine = rocks(&data).unwrap();
+    // Tiny tables in the `flush` scenario, so that RocksDB flushes, compacts and drops log files all the time.
+    let budget = RocksBudget { write_buffer_bytes: 256 << 10, ..small_budget() };
+    let mut engine = if scenario == "flush" { rocks_within(&data, budget) } else { rocks(&data) }.unwrap();
     if std::env::var("ROOST_CRASH_LIE").is_ok() {
         engine = Arc::new(Liar(engine));
     }
     Marker::open(engine.as_ref(), 1).unwrap();
     let stores = Stores::on(engine, &data).unwrap();
     match scenario.as_str() {
-        "log" => block_on(log(stores, &data)),
+        "log" => block_on(log(stores, &data, 16)),
+        "flush" => block_on(log(stores, &data, 240)),
         "install" => block_on(install(stores, &data)),
         "reopen" => {}
         other => panic!("no scenario {other}"),
@@ -93,11 +97,11 @@ async fn apply(stores: &mut Stores, term: u64, indexes: RangeInclusive<u64>) {
     stores.apply(indexes.map(|index| scripted(term, index)).collect()).await.unwrap();
 }
 
-async fn log(mut stores: Stores, data: &Path) {
+async fn log(mut stores: Stores, data: &Path, rounds: u64) {
     let mut term = 1;
     let mut last = 0;
     vote(&mut stores, term).await;
-    for round in 0..16u64 {
+    for round in 0..rounds {
         let next = last + 1 + round % 4;
         append(&mut stores, term, last + 1..=next).await;
         apply(&mut stores, term, last + 1..=next).await;
@@ -108,7 +112,11 @@ async fn log(mut stores: Stores, data: &Path) {
             built.snapshot.write_to(&mut file).unwrap();
             let upto = last - 2;
             say(format!("purge {upto}"));
-            stores.log.purge(log_id(term, upto)).await.unwrap();
+            let purged = stores.log.entries(upto, upto + 1).unwrap()[0].log_id;
+            stores.log.purge(purged).await.unwrap();
+        }
+        if round % 8 == 7 {
+            stores.log.reclaim().unwrap();
         }
         if round % 6 == 5 {
             // A deposed leader's entries give way to its successor's.

@@ -54,6 +54,15 @@ fn building_a_snapshot_may_die_anywhere() {
 }
 
 #[test]
+fn flushes_and_compactions_in_between_change_nothing() {
+    let points = ["wal.before_sync", "wal.after_sync", "log.after_append", "apply.after_write", "log.purged"];
+    for point in points {
+        let hits: &[u32] = if point == "log.purged" { &[1, 9, 30] } else { &[1, 60, 150, 210] };
+        sweep("flush", &[point], hits, check_log);
+    }
+}
+
+#[test]
 fn an_installed_snapshot_is_there_entirely_or_not_at_all() {
     sweep("install", &["install.marked", "install.cleared", "install.written", "install.synced"], &[1], check_install);
     sweep("install", &["install.chunk"], &[1, 2, 3], check_install);
