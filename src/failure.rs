@@ -12,9 +12,12 @@ use crate::replica;
 /// See the module.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Failure {
-    /// A business error: a reply.
+    /// A business error, found before the log: a reply.
     #[error(transparent)]
     Rejected(#[from] Rejection),
+    /// A business error that the log decided, once for all copies of the request: a reply.
+    #[error(transparent)]
+    Decided(Rejection),
     /// The ingress may send the call again, here or to another node.
     #[error(transparent)]
     Again(replica::Error),
@@ -55,7 +58,8 @@ impl From<std::io::Error> for Failure {
 pub fn answer<T>(result: Result<T, Failure>, refuse: impl FnOnce(common::Status) -> T) -> Result<Response<T>, Status> {
     match result {
         Ok(reply) => Ok(Response::new(reply)),
-        Err(Failure::Rejected(rejection)) => Ok(Response::new(refuse(rejection.to_status()))),
+        Err(Failure::Rejected(rejection)) => Ok(retry::refused_before_log(refuse(rejection.to_status()))),
+        Err(Failure::Decided(rejection)) => Ok(Response::new(refuse(rejection.to_status()))),
         Err(Failure::Again(error)) => Err(retry::status(&error)),
     }
 }

@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
 
+use crate::limits;
 use crate::pb::common::{self, StateCode};
 use crate::pb::milvus::{CheckHealthResponse, ComponentInfo, ComponentStates};
 use crate::replica::Replica;
@@ -11,16 +13,26 @@ use crate::replica::Replica;
 pub struct Health {
     replica: Arc<dyn Replica>,
     stopping: AtomicBool,
+    /// The last probe found nobody who confirms reads.
+    unconfirmed: AtomicBool,
 }
 
 impl Health {
     pub fn new(replica: Arc<dyn Replica>) -> Arc<Self> {
-        Arc::new(Health { replica, stopping: AtomicBool::new(false) })
+        Arc::new(Health { replica, stopping: AtomicBool::new(false), unconfirmed: AtomicBool::new(false) })
     }
 
     /// From now on this node says that it goes away, so that load balancers stop sending before it stops listening.
     pub fn stopping(&self) {
         self.stopping.store(true, Ordering::Release);
+    }
+
+    /// Tries a linearizable read. Who led last is known for ever, so only this shows that nobody leads any more, or
+    /// that this node is cut off.
+    pub async fn probe(&self) {
+        let deadline = Instant::now() + limits::HEALTH_CONFIRM_WAIT;
+        let confirmed = self.replica.read_barrier(deadline).await.is_ok();
+        self.unconfirmed.store(!confirmed, Ordering::Release);
     }
 
     /// Why this node should get no calls; empty if it should.
@@ -31,6 +43,8 @@ impl Health {
         }
         if self.replica.leadership().borrow().leader.is_none() {
             reasons.push("no leader is known".to_owned());
+        } else if self.unconfirmed.load(Ordering::Acquire) {
+            reasons.push("no leader confirms reads: there is no quorum, or this node is cut off".to_owned());
         }
         reasons
     }

@@ -1,10 +1,9 @@
-//! The one way from a service to the log: makes the entry (time, request id, principal, source, command), bounds what
-//! is in flight, and turns the reply back into a typed one.
+//! The one way from a service to the log: makes the entry (time, request id, principal, source, command) and turns the
+//! reply back into a typed one. How much may be in flight is the host's business, which knows when an entry has landed.
 
 use std::sync::Arc;
 
 use bytes::Bytes;
-use tokio::sync::Semaphore;
 
 use crate::call::Call;
 use crate::error::Rejection;
@@ -19,17 +18,16 @@ pub struct Proposer {
     replica: Arc<dyn Replica>,
     /// The same guarded clock as the oracle's: the replicated time must not follow a wrong one either.
     clock: Arc<GuardedClock>,
-    in_flight: Semaphore,
 }
 
 impl Proposer {
     pub fn new(replica: Arc<dyn Replica>, clock: Arc<GuardedClock>) -> Arc<Self> {
-        Arc::new(Proposer { replica, clock, in_flight: Semaphore::new(limits::PROPOSALS_IN_FLIGHT_MAX) })
+        Arc::new(Proposer { replica, clock })
     }
 
     /// Executes `command` on behalf of `call`, whose request id makes sending it again harmless.
     pub async fn propose(&self, call: &Call, command: Command) -> Result<Reply, Failure> {
-        let _permit = self.in_flight.try_acquire().map_err(|_| replica::Error::Busy)?;
+        let term = self.settled_term().await?;
         let entry = Entry {
             at_ms: self.clock.now_ms(),
             request: Some(call.request),
@@ -37,21 +35,40 @@ impl Proposer {
             source: call.source.clone(),
             command,
         };
-        let proposal = proposal(&entry, frees_space(&entry.command), None)?;
+        let proposal = proposal(&entry, frees_space(&entry.command), Some(term))?;
         let applied = match tokio::time::timeout_at(call.deadline.into(), self.replica.propose(proposal)).await {
             Ok(applied) => applied?,
             Err(_) => return Err(replica::Error::Unknown("no answer from the log in time".into()).into()),
         };
         match decode(&applied.reply)? {
-            Reply::Expired => Err(Failure::Rejected(Rejection::OutcomeUnknown {
+            Reply::Expired => Err(Failure::Decided(Rejection::OutcomeUnknown {
                 detail: "this request was given up before; whether it took effect is no longer known".into(),
             })),
             Reply::WindowFull => Err(replica::Error::Busy.into()),
-            reply => Ok(reply.into_result()?),
+            reply => reply.into_result().map_err(Failure::Decided),
         }
     }
 
-    /// Executes an idempotent command of a leader task; it is fenced by the term under which the task runs.
+    /// The term that this node leads, once its clock is settled for it: the replicated time never goes back, so nothing
+    /// may be stamped by a clock that nobody has checked. The stamp is good for that term only.
+    async fn settled_term(&self) -> Result<u64, replica::Error> {
+        let mut leadership = self.replica.leadership();
+        let seen = *leadership.borrow_and_update();
+        if !seen.is_self {
+            return Err(replica::Error::NotLeader);
+        }
+        if self.clock.settled_term() == seen.term {
+            return Ok(seen.term);
+        }
+        tokio::select! {
+            () = self.clock.settling(seen.term) => Ok(seen.term),
+            _ = leadership.changed() => Err(replica::Error::NotLeader),
+            () = tokio::time::sleep(limits::CLOCK_SETTLE_WAIT) => Err(replica::Error::NotLeader),
+        }
+    }
+
+    /// Executes an idempotent command of a leader task; it is fenced by the term under which the task runs, and the task
+    /// knows whether the clock may be believed.
     pub async fn propose_internal(&self, term: u64, command: Command) -> Result<Reply, Failure> {
         let at_ms = self.clock.now_ms();
         let source = format!("node {}", self.replica.node_id());
@@ -79,5 +96,6 @@ fn proposal(entry: &Entry, urgent: bool, term: Option<u64>) -> Result<Proposal, 
 
 fn decode(reply: &[u8]) -> Result<Reply, Failure> {
     // The command was executed; only its answer cannot be read. That is a fault of ours, not of this request.
-    Reply::decode(reply).map_err(|error| Rejection::Internal { detail: format!("cannot read a reply: {error}") }.into())
+    let unreadable = |error| Rejection::Internal { detail: format!("cannot read a reply: {error}") };
+    Reply::decode(reply).map_err(|error| Failure::Decided(unreadable(error)))
 }

@@ -1,6 +1,9 @@
 //! A new cluster from a backup: what the state machine's rows need beyond what the host does (`roost_raft::restore`).
 //!
-//! Timestamps need nothing: an oracle starts at the clock or at the stored bound, whichever is later.
+//! Timestamps need nothing: an oracle starts at the clock or at the stored bound, whichever is later. Ids are skipped.
+//! Sessions go: a restored node takes a new boot number from its own clock, and if that clock is behind the old one's, a
+//! session kept would tell it for ever that its requests are too old. No late copy of an old request can come: forwarded
+//! calls name their cluster.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -10,9 +13,9 @@ use roost_raft::kv::Txn;
 pub use roost_raft::restore::{Restored, in_use};
 use roost_raft::types::{Member, NodeId};
 
-use crate::pb::store::IdCounter;
+use crate::pb::store::{Clock, IdCounter};
 use crate::state::View;
-use crate::state::tables::ID_COUNTER;
+use crate::state::tables::{CLOCK, ID_COUNTER, REPLIES, RETIRED, SESSIONS};
 
 /// Ids that are left out: more than any cluster gives out between its last backup and its loss.
 const ID_MARGIN: i64 = 1 << 40;
@@ -32,7 +35,12 @@ pub struct Restore {
 /// Writes one disk of the new cluster.
 pub fn restore(request: &Restore) -> io::Result<Restored> {
     let Restore { file, data_dir, node_id, members } = request;
-    roost_raft::restore::restore(file, data_dir, *node_id, members, skip_ids)
+    roost_raft::restore::restore(file, data_dir, *node_id, members, rewrite)
+}
+
+fn rewrite(txn: &mut Txn<'_>) -> io::Result<()> {
+    skip_ids(txn)?;
+    end_sessions(txn)
 }
 
 /// The old cluster may have given out ids after the backup was taken; none of them may come again.
@@ -40,6 +48,18 @@ fn skip_ids(txn: &mut Txn<'_>) -> io::Result<()> {
     let next = View::new(txn).next_id()?.checked_add(ID_MARGIN);
     let next = next.ok_or_else(|| io::Error::other("the id space is used up"))?;
     ID_COUNTER.put(txn, &(), &IdCounter { next });
+    Ok(())
+}
+
+/// Deletes the sessions and what belongs to them, and the clock's account of their housekeeping.
+fn end_sessions(txn: &mut Txn<'_>) -> io::Result<()> {
+    SESSIONS.clear(txn)?;
+    REPLIES.clear(txn)?;
+    RETIRED.clear(txn)?;
+    // Without that row no entry was ever applied, and the first one is yet to found the cluster.
+    if let Some(clock) = CLOCK.get(txn, &())? {
+        CLOCK.put(txn, &(), &Clock { now_ms: clock.now_ms, ..Clock::default() });
+    }
     Ok(())
 }
 
@@ -52,10 +72,11 @@ mod tests {
     use roost_raft::apply::StateHash;
     use roost_raft::host::HostConfig;
     use roost_raft::kv::{KeyRange, MemTables, Read, Space};
+    use roost_raft::machine::{ApplyContext, Machine};
     use roost_raft::snapshot::{SnapshotHeader, write_snapshot};
     use roost_raft::types::{CommittedLeaderId, LogId};
 
-    use crate::state::Roost;
+    use crate::state::{AllocId, Command, Entry, Reply, RequestId, Roost};
 
     /// A snapshot of an old cluster in term 7, whose next id is 500.
     fn backup(file: &std::path::Path) {
@@ -71,6 +92,46 @@ mod tests {
         let last_log_id = Some(LogId::new(CommittedLeaderId::new(7), 100));
         let header = SnapshotHeader { cluster_id: None, node_id: 4, last_log_id, membership: Default::default(), hash };
         write_snapshot(&txn, &header, &mut std::fs::File::create(file).unwrap()).unwrap();
+    }
+
+    /// One state of an old cluster: a node was started twice, in the future.
+    fn with_sessions() -> MemTables {
+        let mut tables = MemTables::default();
+        for (index, (boot, sequence)) in [(9000, 0), (9000, 1), (9001, 0)].into_iter().enumerate() {
+            apply(&mut tables, 1 + index as u64, boot, sequence);
+        }
+        tables
+    }
+
+    fn apply(tables: &mut MemTables, index: u64, boot: u64, sequence: u64) -> Reply {
+        let request = Some(RequestId { node: 1, boot, sequence, acked_below: sequence });
+        let command = Command::AllocId(AllocId { count: 1 });
+        let entry = Entry { at_ms: 5000, request, principal: String::new(), source: String::new(), command };
+        let context = ApplyContext { index, term: 1, leader: 1, apply_version: 1 };
+        let mut txn = Txn::new(tables);
+        let reply = Roost.apply(&context, &entry.encode().unwrap(), &mut txn, &mut Vec::new()).unwrap();
+        let rows = txn.into_rows();
+        tables.commit(rows);
+        Reply::decode(&reply).unwrap()
+    }
+
+    #[test]
+    fn a_restored_node_whose_clock_is_behind_may_write() {
+        let rewritten = |mut tables: MemTables| {
+            let mut txn = Txn::new(&tables);
+            rewrite(&mut txn).unwrap();
+            let rows = txn.into_rows();
+            tables.commit(rows);
+            tables
+        };
+        let mut tables = rewritten(with_sessions());
+        assert!(SESSIONS.page(&tables, &(), None, 9).unwrap().is_empty());
+        assert!(REPLIES.page(&tables, &(), None, 9).unwrap().is_empty());
+        assert!(RETIRED.page(&tables, &(), None, 9).unwrap().is_empty());
+        assert_eq!(CLOCK.get(&tables, &()).unwrap(), Some(Clock { now_ms: 5000, ..Clock::default() }));
+        let reply = apply(&mut tables, 100, 8000, 0);
+        assert!(matches!(reply, Reply::IdsAllocated { first, .. } if first > ID_MARGIN), "{reply:?}");
+        assert_eq!(CLOCK.get(&rewritten(MemTables::default()), &()).unwrap(), None);
     }
 
     #[tokio::test]

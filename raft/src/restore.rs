@@ -22,6 +22,7 @@ use crate::snapshot::{self, SnapshotData, SnapshotFile};
 use crate::storage::engine::Engine;
 use crate::storage::marker::{ClusterId, Marker};
 use crate::storage::rocks::{RocksBudget, RocksEngine};
+use crate::storage::wal::create_mark;
 use crate::system;
 use crate::types::{CommittedLeaderId, LogId, Member, NodeId, StoredMembership};
 
@@ -65,6 +66,7 @@ pub fn restore(
     let mut marker = Marker::open(&engine, node_id).map_err(io::Error::other)?;
     marker.join(&engine, cluster_id).map_err(io::Error::other)?;
     engine.sync()?;
+    create_mark(&data_dir.join("synced.mark"))?;
     File::open(data_dir)?.sync_all()?;
     Ok(Restored { cluster_id, index })
 }

@@ -224,7 +224,7 @@ struct Checked {
 }
 
 impl From<SnapshotFile> for Checked {
-    fn from(SnapshotFile { path, header, rows }: SnapshotFile) -> Self {
+    fn from(SnapshotFile { path, header, rows, .. }: SnapshotFile) -> Self {
         Checked {
             file: path.display().to_string(),
             cluster_id: header.cluster_id.map(|id| id.to_string()),

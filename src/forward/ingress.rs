@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use futures::future::BoxFuture;
 use http::{HeaderMap, HeaderValue, Request, Response};
+use http_body_util::Limited;
 use tokio::sync::Semaphore;
 use tonic::body::Body;
 use tonic::transport::server::TcpConnectInfo;
@@ -15,7 +16,7 @@ use tower::{Layer, Service, ServiceExt};
 
 use super::methods::{Method, Methods, Route};
 use super::peers::Peers;
-use super::{door, retry, unary};
+use super::{body, door, retry, unary};
 use crate::call::{self, Call, OpenRequest, RequestId, Requests};
 use crate::error::Rejection;
 use crate::limits;
@@ -36,7 +37,10 @@ pub struct Ingress {
     methods: Methods,
     requests: Arc<Requests>,
     calls: Semaphore,
-    pub(super) bytes: Semaphore,
+    /// Calls of services that the descriptors do not name: health and reflection.
+    others: Semaphore,
+    pub(super) listings: Semaphore,
+    pub(super) bytes: Arc<Semaphore>,
     streams: Arc<Semaphore>,
     pub(super) metrics: Arc<Metrics>,
 }
@@ -60,7 +64,9 @@ impl Ingress {
             methods: Methods::known()?,
             requests,
             calls: Semaphore::new(limits::CALLS_IN_FLIGHT_MAX),
-            bytes: Semaphore::new(limits::CALL_BYTES_IN_FLIGHT_MAX),
+            others: Semaphore::new(limits::OTHER_CALLS_IN_FLIGHT_MAX),
+            listings: Semaphore::new(limits::LISTINGS_IN_PROGRESS_MAX),
+            bytes: Arc::new(Semaphore::new(limits::CALL_BYTES_IN_FLIGHT_MAX)),
             streams: Arc::new(Semaphore::new(limits::FORWARDED_STREAMS_MAX)),
             metrics,
         }))
@@ -74,8 +80,7 @@ impl Ingress {
         call::strip(request.headers_mut());
         let started = Instant::now();
         let Some(method) = self.methods.get(request.uri().path()) else {
-            // Health, reflection, and UNIMPLEMENTED for what nobody serves.
-            return local(inner, request).await;
+            return self.other(inner, request).await;
         };
         let path = request.uri().path().to_owned();
         let stamped = self.stamp(&request, method);
@@ -92,6 +97,19 @@ impl Ingress {
         fit_for_clients(response.headers_mut());
         self.metrics.called(&path, grpc_code(response.headers()), started.elapsed());
         response
+    }
+
+    /// Health, reflection, and UNIMPLEMENTED for what nobody serves: small requests, which are read at once.
+    async fn other<S>(&self, inner: S, request: Request<Body>) -> Response<Body>
+    where
+        S: Service<Request<Body>, Response = Response<Body>, Error = Infallible>,
+    {
+        let Ok(_permit) = self.others.try_acquire() else {
+            return tonic::Status::resource_exhausted("too many calls are in progress on this node").into_http();
+        };
+        let small = request.map(|body| Body::new(Limited::new(body, limits::OTHER_CALL_BYTES_MAX)));
+        let answer = tokio::time::timeout(limits::CALL_TIME_DEFAULT, local(inner, small)).await;
+        answer.unwrap_or_else(|_| tonic::Status::deadline_exceeded("the request did not come in time").into_http())
     }
 
     fn stamp(&self, request: &Request<Body>, method: Method) -> Stamped {
@@ -132,7 +150,7 @@ impl Ingress {
             None => refuse_stream("no leader is known").into_http(),
         };
         // The stream counts until its last reply was read, not until its first.
-        response.map(|body| Body::new(Held { body, _permit: permit }))
+        response.map(|body| body::held(body, permit))
     }
 
     /// Sends one request to the peer listener at `address`.
@@ -230,28 +248,6 @@ fn fit_for_clients(headers: &mut HeaderMap) {
 /// The gRPC code of a reply that failed before its first message, else 0.
 fn grpc_code(headers: &HeaderMap) -> i32 {
     headers.get("grpc-status").and_then(|value| value.to_str().ok()?.parse().ok()).unwrap_or(0)
-}
-
-/// A body that holds a permit until it is dropped.
-struct Held {
-    body: Body,
-    _permit: tokio::sync::OwnedSemaphorePermit,
-}
-
-impl http_body::Body for Held {
-    type Data = bytes::Bytes;
-    type Error = tonic::Status;
-
-    fn poll_frame(
-        mut self: std::pin::Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<http_body::Frame<bytes::Bytes>, tonic::Status>>> {
-        std::pin::Pin::new(&mut self.body).poll_frame(context)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
 }
 
 /// Which listener a call came in by.

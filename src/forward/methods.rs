@@ -48,6 +48,10 @@ const ROUTES: &[(&str, Route, &[&str])] = &[
     (ADMIN, Route::Leader, &["TsoNow"]),
 ];
 
+/// Methods whose replies grow with what the cluster holds: few run at once.
+const LISTINGS: &[(&str, &[&str])] =
+    &[(MILVUS, &["ShowCollections"]), (ROOT_COORD, &["ShowCollections", "ShowCollectionIDs"])];
+
 /// Where a reply message keeps its `common.Status`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum StatusAt {
@@ -63,6 +67,7 @@ pub struct Method {
     pub route: Route,
     pub client_streaming: bool,
     pub server_streaming: bool,
+    pub listing: bool,
     status: Option<StatusAt>,
 }
 
@@ -105,6 +110,7 @@ fn methods_of(file: &FileDescriptorProto, messages: &HashMap<String, &Descriptor
                 route: route(&full_name, method.name()),
                 client_streaming: method.client_streaming(),
                 server_streaming: method.server_streaming(),
+                listing: LISTINGS.iter().any(|(name, names)| *name == full_name && names.contains(&method.name())),
                 status: status_at(method.output_type(), messages),
             };
             methods.push((format!("/{full_name}/{}", method.name()), found));
@@ -179,6 +185,11 @@ mod tests {
             for name in *names {
                 let method = methods.get(&format!("/{service}/{name}"));
                 assert_eq!(method.map(|m| m.route), Some(*route), "{service}/{name}");
+            }
+        }
+        for (service, names) in LISTINGS {
+            for name in *names {
+                assert!(methods.get(&format!("/{service}/{name}")).unwrap().listing, "{service}/{name}");
             }
         }
         for (path, method) in methods.iter().filter(|(path, _)| path.starts_with("/milvus.")) {

@@ -10,11 +10,14 @@
 //! ```
 
 mod arrival;
+mod body;
 mod door;
 mod ingress;
 mod methods;
 mod peers;
 pub mod retry;
+#[cfg(test)]
+mod tests;
 mod unary;
 
 pub use arrival::ArrivalLayer;

@@ -34,13 +34,11 @@ impl Peers {
             channels.clear();
         }
         let channel = Endpoint::from_shared(format!("http://{address}"))?
-            .connect_timeout(limits::PEER_CONNECT_TIMEOUT)
-            .tcp_nodelay(true)
             .http2_keep_alive_interval(limits::PEER_KEEPALIVE_INTERVAL)
             .keep_alive_timeout(limits::PEER_KEEPALIVE_TIMEOUT)
             .keep_alive_while_idle(false)
             .http2_adaptive_window(true)
-            .connect_lazy();
+            .connect_with_connector_lazy(tower::service_fn(roost_raft::network::connect));
         channels.insert(address.to_owned(), channel.clone());
         Ok(channel)
     }

@@ -4,12 +4,12 @@
 use std::convert::Infallible;
 use std::time::Instant;
 
-use bytes::Bytes;
 use http::{Request, Response};
-use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
+use http_body_util::Full;
 use tonic::body::Body;
 use tower::Service;
 
+use super::body::{Unread, counted, keep, whole};
 use super::ingress::{Ingress, Leader, Stamped, local};
 use super::methods::{Method, Route};
 use super::retry::{self, Attempt};
@@ -30,22 +30,31 @@ where
 {
     let deadline = stamped.call.deadline;
     let (parts, body) = request.into_parts();
-    let kept = match tokio::time::timeout_at(deadline.into(), collect(body)).await {
+    let kept = match tokio::time::timeout_at(deadline.into(), keep(body, &ingress.bytes)).await {
         Ok(Ok(kept)) => kept,
-        Ok(Err(refusal)) => return refusal.into_http(),
+        Ok(Err(unread)) => return refuse_unread(&method, unread),
         Err(_) => return method.refuse(&too_late(Attempt::NotDone)),
     };
-    let cost = u32::try_from(kept.len()).unwrap_or(u32::MAX);
-    let Ok(_bytes) = ingress.bytes.try_acquire_many(cost) else {
-        return method.refuse(&Rejection::RateLimited { detail: "too many bytes in progress on this node".into() });
+    let _turn = match method.listing {
+        true => match tokio::time::timeout_at(deadline.into(), ingress.listings.acquire()).await {
+            Ok(Ok(turn)) => Some(turn),
+            Ok(Err(_)) | Err(_) => {
+                return method.refuse(&Rejection::RateLimited { detail: "too many listings on this node".into() });
+            }
+        },
+        false => None,
     };
     let mut attempts = Attempts { ingress, method, stamped, worst: Attempt::NotDone };
     let mut pause = limits::LEADER_RETRY_MIN;
     loop {
         let mut leadership = ingress.replica.leadership();
         leadership.mark_unchanged();
-        let again = Request::from_parts(parts.clone(), Body::new(Full::new(kept.clone())));
+        let again = Request::from_parts(parts.clone(), Body::new(Full::new(kept.bytes.clone())));
         match tokio::time::timeout_at(deadline.into(), attempts.once(inner.clone(), again)).await {
+            Ok(Some(response)) if method.listing => {
+                let reply = counted(response, &ingress.bytes).await;
+                return reply.unwrap_or_else(|unread| refuse_unread(&method, unread));
+            }
             Ok(Some(response)) => return response,
             Ok(None) => {}
             Err(_) => {
@@ -88,6 +97,10 @@ impl Attempts<'_> {
             Leader::At(address) => self.remote(&address, request).await?,
         };
         match retry::asked(response.headers()) {
+            // An earlier attempt may still take effect, whatever this one was told on its way to the log.
+            None if self.worst == Attempt::Unknown && retry::before_log(response.headers()) => {
+                self.failed(Attempt::Unknown)
+            }
             None => Some(response),
             Some(Attempt::Unknown) if self.method.route == Route::Once => Some(response),
             Some(attempt) => self.failed(attempt),
@@ -138,28 +151,12 @@ async fn moved_from(ingress: &Ingress, address: &str) {
     }
 }
 
-/// Reads the reply to its end, so that one that breaks off can be asked for again instead of reaching the client.
-async fn whole(response: Response<Body>) -> Result<Response<Body>, ()> {
-    let (mut parts, body) = response.into_parts();
-    let collected = Limited::new(body, limits::REPLY_BYTES_MAX + FRAME_HEADER).collect().await.map_err(|_| ())?;
-    if let Some(mark) = collected.trailers().and_then(|trailers| trailers.get(retry::MARK)) {
-        parts.headers.insert(retry::MARK, mark.clone());
-    }
-    Ok(Response::from_parts(parts, Body::new(collected)))
-}
-
-/// Compression flag and length of a gRPC message.
-const FRAME_HEADER: usize = 5;
-
-/// Reads a request to its end.
-async fn collect(body: Body) -> Result<Bytes, tonic::Status> {
-    match Limited::new(body, limits::MESSAGE_BYTES_MAX + FRAME_HEADER).collect().await {
-        Ok(collected) => Ok(collected.to_bytes()),
-        Err(error) if error.is::<LengthLimitError>() => Err(tonic::Status::resource_exhausted(format!(
-            "the request is larger than {} bytes",
-            limits::MESSAGE_BYTES_MAX
-        ))),
-        Err(_) => Err(tonic::Status::invalid_argument("the request's body broke off")),
+fn refuse_unread(method: &Method, unread: Unread) -> Response<Body> {
+    match unread {
+        Unread::NoRoom => {
+            method.refuse(&Rejection::RateLimited { detail: "too many bytes in progress on this node".into() })
+        }
+        Unread::Refused(status) => status.into_http(),
     }
 }
 

@@ -1,10 +1,13 @@
 //! Wall time that one wrong clock cannot run away with.
 //! The oracle follows the wall clock only as far as `max_ahead` past what is trusted: the replicated bound plus elapsed
-//! monotonic time, or, once the wall clock claims more, the median of the voters' clocks.
+//! monotonic time, or, once the wall clock claims more, the median of the voters' clocks. A new leader's clock is settled
+//! before anything is stamped by it: the replicated time never goes back.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use tokio::sync::watch;
 
 /// Where time comes from; tests turn the hands.
 pub trait Clock: Send + Sync + 'static {
@@ -47,11 +50,15 @@ pub struct GuardedClock {
     /// Trusted wall time minus monotonic time, in milliseconds.
     trusted_offset: AtomicI64,
     max_ahead_ms: u64,
+    /// The last term whose leader, this node, may stamp by this clock; 0 for none. Terms do not come again, so the end of
+    /// a reign need not take it back.
+    settled: watch::Sender<u64>,
 }
 
 impl GuardedClock {
     pub fn new(clock: Arc<dyn Clock>, max_ahead_ms: u64) -> Self {
-        let guarded = GuardedClock { clock, trusted_offset: AtomicI64::new(0), max_ahead_ms };
+        let settled = watch::Sender::new(0);
+        let guarded = GuardedClock { clock, trusted_offset: AtomicI64::new(0), max_ahead_ms, settled };
         guarded.trust(guarded.wall_ms());
         guarded
     }
@@ -81,6 +88,22 @@ impl GuardedClock {
     pub fn now_ms(&self) -> u64 {
         let (wall, trusted) = (self.wall_ms(), self.trusted_ms());
         if wall > trusted.saturating_add(self.max_ahead_ms) { trusted } else { wall }
+    }
+
+    /// Declares that what was replicated before `term` is trusted, and that a suspicion that arose was settled.
+    pub fn settled_for(&self, term: u64) {
+        self.settled.send_replace(term);
+    }
+
+    /// The term whose leader may stamp by this clock.
+    pub fn settled_term(&self) -> u64 {
+        *self.settled.borrow()
+    }
+
+    /// Waits until this clock is settled for `term`.
+    pub async fn settling(&self, term: u64) {
+        // It fails only without a sender, which this method borrows.
+        let _ = self.settled.subscribe().wait_for(|settled| *settled == term).await;
     }
 
     /// Settles a suspicion with the clocks of the other voters: the lower median, this node's own clock included, plus

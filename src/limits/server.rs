@@ -14,9 +14,12 @@ pub const HEADER_BYTES_MAX: u32 = 16 << 10;
 /// Unary calls in progress on one node, waiting ones included. Beyond it code 8 is answered at once: clients wait and
 /// repeat, which is better than a queue that outlives their deadlines.
 pub const CALLS_IN_FLIGHT_MAX: usize = 8192;
-/// Proposals of one leader that wait for their commit; the host bounds their bytes as well.
-pub const PROPOSALS_IN_FLIGHT_MAX: usize = 8192;
-/// Bytes of buffered request bodies and forwarded replies in progress.
+/// Calls of health and reflection in progress on one node, and the bytes of one: they are small and answered at once.
+pub const OTHER_CALLS_IN_FLIGHT_MAX: usize = 1024;
+pub const OTHER_CALL_BYTES_MAX: usize = 64 << 10;
+/// Listings that are read from the tables at once, each of up to [`REPLY_BYTES_MAX`]; others wait for their turn.
+pub const LISTINGS_IN_PROGRESS_MAX: usize = 4;
+/// Bytes of request bodies that were read and of listings that are being sent.
 pub const CALL_BYTES_IN_FLIGHT_MAX: usize = 256 << 20;
 /// Connections of one listener; each costs two buffers and a task. Fewer than the usual 1024*16 file descriptors.
 pub const CONNECTIONS_MAX: usize = 8192;
@@ -28,7 +31,6 @@ pub const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
 /// The same between peers, where a silent link must be noticed in the order of an election.
 pub const PEER_KEEPALIVE_INTERVAL: Duration = Duration::from_millis(500);
 pub const PEER_KEEPALIVE_TIMEOUT: Duration = Duration::from_millis(1000);
-pub const PEER_CONNECT_TIMEOUT: Duration = Duration::from_millis(500);
 /// Channels kept to peers: members come and go, addresses that are no longer dialled are dropped beyond this.
 pub const PEER_CHANNELS_MAX: usize = 64;
 /// A streaming call that is passed on to the leader, e.g. of timestamps.
@@ -47,6 +49,8 @@ pub const TIMESTAMP_BATCH_MAX: usize = 256;
 pub const BLOCK_TIMESTAMP_WAIT_MAX: Duration = Duration::from_secs(5);
 /// Longest single sleep of a wait for a point in time; the clock is looked at again after it.
 pub const MAX_SLEEP_MS: u64 = 1000;
+/// How long a write waits on a new leader until its clock is settled, before it is sent to look for the leader again.
+pub const CLOCK_SETTLE_WAIT: Duration = Duration::from_millis(250);
 /// How long a new leader waits for each clock of the others, when its own is suspect.
 pub const CLOCK_ANSWER_WAIT: Duration = Duration::from_millis(500);
 /// Ids of one AllocID request. Milvus' allocators take 200,000 at a time.
@@ -64,3 +68,5 @@ pub const FIRST_BYTE_WAIT: Duration = Duration::from_secs(10);
 pub const REPLY_BYTES_MAX: usize = 64 << 20;
 /// How often gRPC health looks at this node when nothing else tells it to.
 pub const HEALTH_INTERVAL: Duration = Duration::from_millis(500);
+/// A node that cannot confirm a read for so long is not ready: longer than an election with default settings takes.
+pub const HEALTH_CONFIRM_WAIT: Duration = Duration::from_secs(2);

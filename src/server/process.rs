@@ -16,6 +16,7 @@ use super::{Access, Listeners, Node, OracleSettings};
 use crate::admin::{AdminService, HostNode, MemberCalls};
 use crate::config::{Args, Config};
 use crate::gateway::VERSION;
+use crate::leader::tso::OracleGauges;
 use crate::metrics::Metrics;
 use crate::replica::HostReplica;
 use crate::shutdown;
@@ -49,6 +50,7 @@ pub fn main() -> ExitCode {
     if let Err(error) = telemetry::init(&config.log) {
         return complain(&error, EXIT_CONFIG);
     }
+    stop_when_raft_panics();
     let runtime = match tokio::runtime::Builder::new_multi_thread().thread_name("roost").enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return complain(&error, 1),
@@ -63,6 +65,17 @@ pub fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => complain(&error, 1),
     }
+}
+
+/// A panic on Raft's own threads leaves a node that seems to run; it is better dead, and its peers know what to do.
+fn stop_when_raft_panics() {
+    let report = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        report(panic);
+        if matches!(std::thread::current().name(), Some("raft" | "wal-sync")) {
+            std::process::abort();
+        }
+    }));
 }
 
 /// One line, on stderr, whatever the log is set to.
@@ -83,6 +96,7 @@ async fn serve(config: &Config) -> Result<(), Error> {
         OracleSettings { window_ms: config.tso.window_ms, max_clock_ahead_ms: config.tso.max_clock_ahead_ms };
     let replica = Arc::new(HostReplica::new(host.clone()));
     let node = Node::new(replica, access, settings, config.limits.clone(), boot, metrics)?;
+    node.metrics.register(|registry| registry.register_collector(Box::new(OracleGauges(node.oracle.clone()))));
     let operated = HostNode::new(host.clone(), node.oracle.clone(), member(&config.this_member()));
     let admin = AdminService::new(Arc::new(operated), Arc::new(MemberCalls::new(node.peers.clone())));
     let node = node.with_admin(admin);

@@ -79,8 +79,9 @@ pub(super) fn health(node: &Node) -> (HealthServer<impl HealthApi + use<>>, Join
             for name in ["", MILVUS, ROOT_COORD, TIMESTAMP, ADMIN] {
                 reporter.set_service_status(name, status).await;
             }
-            // Elections tell themselves; a stop is found by looking.
+            // Elections tell themselves; a stop and a lost quorum are found by looking.
             let _ = tokio::time::timeout(limits::HEALTH_INTERVAL, leadership.changed()).await;
+            health.probe().await;
         }
     });
     (server, task)

@@ -151,6 +151,18 @@ impl<K: Key, V: Message + Default> Table<K, V> {
         Ok(found.into_iter().map(|(key, ())| key).collect())
     }
 
+    /// Deletes every row: for a restore, not for apply, whose work is bounded.
+    pub fn clear(&self, txn: &mut Txn<'_>) -> io::Result<()> {
+        const PAGE: usize = 1024;
+        let mut after = None;
+        loop {
+            let page = self.page(txn, &(), after.as_ref(), PAGE)?;
+            page.iter().for_each(|(key, _)| self.delete(txn, key));
+            let Some((last, _)) = page.into_iter().next_back() else { return Ok(()) };
+            after = Some(last);
+        }
+    }
+
     fn collect<T>(
         &self,
         read: &dyn Read,

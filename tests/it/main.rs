@@ -1,8 +1,12 @@
 //! Tests from outside: clusters of real `roostd` processes on loopback, spoken to as users do, and the tidiness of the
 //! sources. One binary, so that everything is linked once.
 
+mod cli;
 mod cluster;
+mod disk;
+mod http;
 mod membership;
+mod refusals;
 mod snapshot;
 mod support;
 mod tidy;

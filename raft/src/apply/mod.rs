@@ -2,9 +2,11 @@
 
 mod hash;
 mod position;
+mod shared;
 mod store;
 
 pub use hash::StateHash;
 pub use position::Position;
-pub(crate) use store::StateShared;
-pub use store::{AppliedEvents, StateStore, StateView};
+pub(crate) use shared::StateShared;
+pub use shared::{AppliedEvents, StateView};
+pub use store::StateStore;

@@ -3,7 +3,6 @@
 //! Apply does not sync. The quorum's log holds every applied entry durably, the position lies in the same batch as the
 //! rows, and a purge comes later in the same write-ahead log, so a crash only means applying some entries again, exactly.
 
-use std::collections::VecDeque;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -11,158 +10,28 @@ use std::sync::Arc;
 use futures::{FutureExt, Stream, StreamExt};
 use openraft::storage::{EntryResponder, RaftSnapshotBuilder, RaftStateMachine};
 use openraft::{OptionalSend, entry::RaftEntry};
-use parking_lot::{Mutex, RwLock};
-use tokio::sync::{broadcast, watch};
+use tokio::runtime::{Handle, RuntimeFlavor};
+use tokio::task::block_in_place;
 
-use super::hash::StateHash;
 use super::position::Position;
+use super::shared::{AppliedEvents, Snapshot, StateShared, SystemFacts};
 use crate::codec::{self, corrupt};
 use crate::failpoint;
-use crate::kv::{Batch, KeyRange, Read, Space, Txn, Visit};
+use crate::kv::{Batch, Read, Space, Txn};
 use crate::machine::{ApplyContext, Machine};
-use crate::snapshot::{self, SnapshotData, SnapshotHeader};
+use crate::snapshot::{self, SnapshotData};
 use crate::storage::engine::Engine;
 use crate::storage::wal::Wal;
-use crate::system::{self, Alarm, SystemCommand};
+use crate::system::{self, SystemCommand};
 use crate::types::{CommandKind, Entry, LogId, Outcome, Payload, SnapshotMeta, StoredMembership, TypeConfig};
 
 /// Entries that one batch may hold: bounds memory and the delay of the first reply.
 const BATCH_ENTRIES_MAX: usize = 1024;
-/// Event batches that a slow subscriber may fall behind before it must resynchronise.
-const EVENTS_MAX: usize = 4096;
-/// Positions whose hash is remembered, so that nodes can be compared at a common index while they apply.
-const RECENT_HASHES: usize = 1024;
-
-/// The events of one applied entry; `index` is their revision.
-#[derive(Debug)]
-pub struct AppliedEvents<E> {
-    pub index: u64,
-    pub events: Vec<E>,
-}
-
-type Snapshot = openraft::type_config::alias::SnapshotOf<TypeConfig, SnapshotData>;
-
-/// What apply shares with the host's readers.
-pub(crate) struct StateShared<M: Machine> {
-    pub engine: Arc<dyn Engine>,
-    pub machine: M,
-    pub applied: watch::Sender<Option<LogId>>,
-    pub events: broadcast::Sender<Arc<AppliedEvents<M::Event>>>,
-    wal: Wal,
-    snapshot_dir: PathBuf,
-    /// Held for writing while a snapshot replaces the rows, so that nobody pins a half-installed state.
-    gate: RwLock<()>,
-    newest: Mutex<Option<Snapshot>>,
-    /// Decoded system rows, replaced before the index that changed them is published.
-    system: RwLock<Arc<SystemFacts>>,
-    recent: Mutex<VecDeque<(u64, StateHash)>>,
-    diverged: Mutex<Option<u64>>,
-}
-
-/// The host's own facts that every proposal looks at.
-#[derive(Debug)]
-pub(crate) struct SystemFacts {
-    pub apply_version: u32,
-    pub alarms: Vec<Alarm>,
-}
-
-impl SystemFacts {
-    fn read(rows: &dyn Read) -> io::Result<Arc<Self>> {
-        Ok(Arc::new(SystemFacts { apply_version: system::apply_version(rows)?, alarms: system::alarms(rows)? }))
-    }
-}
-
-/// A consistent view of the state together with its position.
-pub struct StateView {
-    rows: Arc<dyn Read>,
-    /// Where in the log this view stands.
-    pub position: Position,
-}
-
-impl StateView {
-    /// Index of the last entry this view includes.
-    pub fn index(&self) -> u64 {
-        self.position.applied.map_or(0, |id| id.index())
-    }
-
-    pub(crate) fn rows(&self) -> Arc<dyn Read> {
-        self.rows.clone()
-    }
-}
-
-impl Read for StateView {
-    fn get(&self, space: Space, key: &[u8]) -> io::Result<Option<Vec<u8>>> {
-        self.rows.get(space, key)
-    }
-
-    fn scan(&self, space: Space, range: KeyRange<'_>, reverse: bool, visit: &mut Visit<'_>) -> io::Result<()> {
-        self.rows.scan(space, range, reverse, visit)
-    }
-}
-
-impl<M: Machine> StateShared<M> {
-    /// A consistent view of everything applied so far.
-    pub fn view(&self) -> io::Result<StateView> {
-        let rows = {
-            let _gate = self.gate.read();
-            self.engine.pin()
-        };
-        let position = Position::read(rows.as_ref())?;
-        Ok(StateView { rows, position })
-    }
-
-    /// A snapshot of this moment. Syncs first, so that the snapshot never knows more than the disk.
-    pub async fn snapshot(&self) -> io::Result<Snapshot> {
-        self.wal.barrier().await?;
-        let view = self.view()?;
-        let header = SnapshotHeader::of(&view)?;
-        let meta = header.meta();
-        failpoint::point("snapshot.built");
-        Ok(Snapshot { meta, snapshot: SnapshotData::Pinned { rows: view.rows(), header: Arc::new(header) } })
-    }
-
-    /// The apply version and alarms in force.
-    pub fn system(&self) -> Arc<SystemFacts> {
-        self.system.read().clone()
-    }
-
-    /// Hashes after recent batches, newest first.
-    pub fn recent_hashes(&self) -> Vec<(u64, StateHash)> {
-        self.recent.lock().iter().rev().copied().collect()
-    }
-
-    /// The first index at which this node's state was found to differ from the leader's.
-    pub fn diverged_at(&self) -> Option<u64> {
-        *self.diverged.lock()
-    }
-
-    /// Local only: the replicated rows must not depend on what this node remembers.
-    fn compare_hash(&self, at: u64, theirs: StateHash) {
-        let ours = self.recent.lock().iter().find(|(index, _)| *index == at).map(|(_, hash)| *hash);
-        if let Some(ours) = ours
-            && ours != theirs
-        {
-            tracing::error!(at, %ours, %theirs, "this node's state differs from the leader's");
-            self.diverged.lock().get_or_insert(at);
-        }
-    }
-
-    fn remember(&self, position: &Position) {
-        let mut recent = self.recent.lock();
-        if recent.len() == RECENT_HASHES {
-            recent.pop_front();
-        }
-        recent.push_back((position.applied.map_or(0, |id| id.index()), position.hash));
-    }
-
-    fn publish(&self, applied: Option<LogId>, events: Vec<AppliedEvents<M::Event>>) {
-        for batch in events {
-            // Nobody listening is fine.
-            let _ = self.events.send(Arc::new(batch));
-        }
-        self.applied.send_replace(applied);
-    }
-}
+/// Command bytes after which a batch is closed.
+const BATCH_BYTES_MAX: usize = 4 << 20;
+/// Batches from here on would keep Raft's core waiting on this worker.
+const LONG_BATCH_ENTRIES: usize = 64;
+const LONG_BATCH_BYTES: usize = 256 << 10;
 
 /// The state machine as openraft drives it. Cloning shares it.
 pub struct StateStore<M: Machine> {
@@ -174,23 +43,10 @@ impl<M: Machine> StateStore<M> {
     /// Opens the state, finishing an installation that a crash interrupted.
     pub fn open(engine: Arc<dyn Engine>, wal: Wal, snapshot_dir: PathBuf, machine: M) -> io::Result<Self> {
         snapshot::resume_install(engine.as_ref(), &snapshot_dir)?;
+        check_apply_version::<M>(engine.as_ref())?;
         let position = Position::read(engine.as_ref())?;
         machine.restored(engine.as_ref())?;
-        let system = RwLock::new(SystemFacts::read(engine.as_ref())?);
-        let shared = StateShared {
-            engine,
-            machine,
-            applied: watch::Sender::new(position.applied),
-            events: broadcast::Sender::new(EVENTS_MAX),
-            wal,
-            snapshot_dir,
-            gate: RwLock::new(()),
-            newest: Mutex::new(None),
-            system,
-            recent: Mutex::new(VecDeque::with_capacity(RECENT_HASHES)),
-            diverged: Mutex::new(None),
-        };
-        shared.remember(&position);
+        let shared = StateShared::new(engine, wal, snapshot_dir, machine, &position)?;
         Ok(StateStore { shared: Arc::new(shared), position })
     }
 
@@ -199,7 +55,33 @@ impl<M: Machine> StateStore<M> {
     }
 
     /// Applies entries that follow each other, in one batch, and answers their proposers.
-    fn apply_batch(&mut self, entries: Vec<EntryResponder<TypeConfig>>) -> io::Result<()> {
+    fn apply_batch(&mut self, entries: Vec<EntryResponder<TypeConfig>>, bytes: usize) -> io::Result<()> {
+        if entries.len() > LONG_BATCH_ENTRIES || bytes > LONG_BATCH_BYTES {
+            return off_the_core(|| self.apply_entries(entries));
+        }
+        if entries.is_empty() { Ok(()) } else { self.apply_entries(entries) }
+    }
+
+    /// Replaces the state by a snapshot's.
+    fn install(&mut self, meta: &SnapshotMeta, data: SnapshotData) -> io::Result<()> {
+        let shared = self.shared.clone();
+        // Verified and made durable before the gate closes: readers wait only for the rows to be replaced.
+        let file = snapshot::stage(data, &shared.snapshot_dir)?;
+        if file.header.last_log_id != meta.last_log_id {
+            return Err(corrupt("a snapshot's file and its announced position disagree"));
+        }
+        let _gate = shared.gate.write();
+        snapshot::install(shared.engine.as_ref(), &file)?;
+        check_apply_version::<M>(shared.engine.as_ref())?;
+        self.position = Position::read(shared.engine.as_ref())?;
+        shared.machine.restored(shared.engine.as_ref())?;
+        *shared.system.write() = SystemFacts::read(shared.engine.as_ref())?;
+        shared.remember(&self.position);
+        *shared.newest.lock() = None;
+        Ok(())
+    }
+
+    fn apply_entries(&mut self, entries: Vec<EntryResponder<TypeConfig>>) -> io::Result<()> {
         let shared = self.shared.clone();
         let mut txn = Txn::new(shared.engine.as_ref());
         let mut next = self.position.clone();
@@ -252,6 +134,31 @@ impl<M: Machine> StateStore<M> {
     }
 }
 
+/// Runs long work so that the other tasks of this worker, Raft's core among them, go on elsewhere.
+fn off_the_core<T>(work: impl FnOnce() -> T) -> T {
+    match Handle::try_current().map(|handle| handle.runtime_flavor()) {
+        Ok(RuntimeFlavor::MultiThread) => block_in_place(work),
+        _ => work(),
+    }
+}
+
+fn size(entry: &Entry) -> usize {
+    match &entry.payload {
+        Payload::Normal(command) => command.data.len(),
+        Payload::Blank | Payload::Membership(_) => 0,
+    }
+}
+
+/// A binary that is too old for the cluster's apply version would execute its entries with another meaning.
+fn check_apply_version<M: Machine>(rows: &dyn Read) -> io::Result<()> {
+    let version = system::apply_version(rows)?;
+    if version <= M::APPLY_VERSION {
+        return Ok(());
+    }
+    let ours = M::APPLY_VERSION;
+    Err(corrupt(format!("the cluster runs apply version {version}, this binary knows {ours}: upgrade this node")))
+}
+
 fn is_system(entry: &Entry) -> bool {
     matches!(&entry.payload, Payload::Normal(command) if command.kind == CommandKind::System)
 }
@@ -266,6 +173,10 @@ fn execute<M: Machine>(
     let command = match &entry.payload {
         Payload::Blank => return Ok(Outcome::Empty),
         Payload::Membership(membership) => {
+            let removed = position.membership.nodes().map(|(id, _)| *id).filter(|id| membership.get_node(id).is_none());
+            for node in removed.collect::<Vec<_>>() {
+                system::apply(&SystemCommand::Retire { node }, txn)?;
+            }
             position.membership = StoredMembership::new(Some(entry.log_id), membership.clone());
             return Ok(Outcome::Empty);
         }
@@ -282,7 +193,9 @@ fn execute<M: Machine>(
             if let SystemCommand::CompareHash { at, hash } = command {
                 shared.compare_hash(at, hash);
             }
-            Ok(Outcome::Reply(codec::encode(&system::apply(&command, txn)?)?))
+            let reply = system::apply(&command, txn)?;
+            check_apply_version::<M>(txn)?;
+            Ok(Outcome::Reply(codec::encode(&reply)?))
         }
         CommandKind::App => {
             let context = ApplyContext {
@@ -313,21 +226,30 @@ impl<M: Machine> RaftStateMachine<TypeConfig> for StateStore<M> {
     {
         // A batch may meet the end; asking once more must then be harmless.
         let mut entries = entries.fuse();
-        while let Some(first) = entries.next().await {
-            let mut batch = vec![first?];
-            while batch.len() < BATCH_ENTRIES_MAX
-                && let Some(Some(entry)) = entries.next().now_or_never()
-            {
-                let entry = entry?;
-                if is_system(&entry.0) {
-                    // Ends a batch at the same index on every node, so that their hashes can be compared there.
-                    self.apply_batch(std::mem::take(&mut batch))?;
-                }
-                batch.push(entry);
+        let mut batch = Vec::new();
+        let mut bytes = 0;
+        loop {
+            let next = if batch.is_empty() { Some(entries.next().await) } else { entries.next().now_or_never() };
+            let Some(next) = next else {
+                // Nothing more is at hand: do not keep those waiting who are.
+                self.apply_batch(std::mem::take(&mut batch), bytes)?;
+                bytes = 0;
+                continue;
+            };
+            let Some(entry) = next.transpose()? else { break };
+            let system = is_system(&entry.0);
+            if system || batch.len() >= BATCH_ENTRIES_MAX || bytes >= BATCH_BYTES_MAX {
+                self.apply_batch(std::mem::take(&mut batch), bytes)?;
+                bytes = 0;
             }
-            self.apply_batch(batch)?;
+            if system {
+                // A batch ends here on every node, so that their hashes can be compared.
+                self.shared.mark_boundary(entry.0.index().saturating_sub(1), self.position.hash);
+            }
+            bytes += size(&entry.0);
+            batch.push(entry);
         }
-        Ok(())
+        self.apply_batch(batch, bytes)
     }
 
     async fn get_snapshot_builder(&mut self) -> SnapshotBuilder<M> {
@@ -335,21 +257,8 @@ impl<M: Machine> RaftStateMachine<TypeConfig> for StateStore<M> {
     }
 
     async fn install_snapshot(&mut self, meta: &SnapshotMeta, data: SnapshotData) -> io::Result<()> {
+        off_the_core(|| self.install(meta, data))?;
         let shared = self.shared.clone();
-        // Verified and made durable before the gate closes: readers wait only for the rows to be replaced.
-        let file = snapshot::stage(data, &shared.snapshot_dir)?;
-        if file.header.last_log_id != meta.last_log_id {
-            return Err(corrupt("a snapshot's file and its announced position disagree"));
-        }
-        {
-            let _gate = shared.gate.write();
-            snapshot::install(shared.engine.as_ref(), &file)?;
-            self.position = Position::read(shared.engine.as_ref())?;
-            shared.machine.restored(shared.engine.as_ref())?;
-            *shared.system.write() = SystemFacts::read(shared.engine.as_ref())?;
-            shared.remember(&self.position);
-            *shared.newest.lock() = None;
-        }
         shared.applied.send_replace(self.position.applied);
         let newest = shared.snapshot().await?;
         *shared.newest.lock() = Some(newest);
@@ -371,7 +280,11 @@ impl<M: Machine> RaftSnapshotBuilder<TypeConfig> for SnapshotBuilder<M> {
 
     async fn build_snapshot(&mut self) -> io::Result<Snapshot> {
         let snapshot = self.shared.snapshot().await?;
-        *self.shared.newest.lock() = Some(snapshot.clone());
+        let mut newest = self.shared.newest.lock();
+        // An installation may have overtaken this one.
+        if newest.as_ref().is_none_or(|newest| newest.meta.last_log_id <= snapshot.meta.last_log_id) {
+            *newest = Some(snapshot.clone());
+        }
         Ok(snapshot)
     }
 }

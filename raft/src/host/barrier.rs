@@ -36,16 +36,25 @@ pub struct LeaderChecks {
     waiting: Arc<Waiting>,
 }
 
-#[derive(Default)]
 struct Waiting {
-    queue: Mutex<Vec<oneshot::Sender<Answer>>>,
+    /// `None` once nobody will answer any more.
+    queue: Mutex<Option<Vec<oneshot::Sender<Answer>>>>,
     arrived: Notify,
+}
+
+/// Ends the waiting when the confirming task ends, for whatever reason.
+struct Closing(Arc<Waiting>);
+
+impl Drop for Closing {
+    fn drop(&mut self) {
+        *self.0.queue.lock() = None;
+    }
 }
 
 impl LeaderChecks {
     /// Starts the confirming task on the current runtime.
     pub fn start<M: Machine>(raft: Raft<M>, lease: Duration) -> Self {
-        let waiting = Arc::new(Waiting::default());
+        let waiting = Arc::new(Waiting { queue: Mutex::new(Some(Vec::new())), arrived: Notify::new() });
         tokio::spawn(run(raft, lease, waiting.clone()));
         LeaderChecks { waiting }
     }
@@ -53,17 +62,21 @@ impl LeaderChecks {
     /// Confirms that this node leads, at a moment after this call began.
     pub async fn confirm(&self) -> Answer {
         let (sender, answer) = oneshot::channel();
-        self.waiting.queue.lock().push(sender);
+        match self.waiting.queue.lock().as_mut() {
+            Some(queue) => queue.push(sender),
+            None => return Err(ReadError::Stopped),
+        }
         self.waiting.arrived.notify_one();
         answer.await.unwrap_or(Err(ReadError::Stopped))
     }
 }
 
 async fn run<M: Machine>(raft: Raft<M>, lease: Duration, waiting: Arc<Waiting>) {
-    let suspensions = SuspendDetector::new();
+    let suspensions = SuspendDetector::new(lease);
+    let _closing = Closing(waiting.clone());
     loop {
         waiting.arrived.notified().await;
-        let batch = std::mem::take(&mut *waiting.queue.lock());
+        let batch = waiting.queue.lock().as_mut().map(std::mem::take).unwrap_or_default();
         if batch.is_empty() {
             continue;
         }
@@ -79,8 +92,8 @@ async fn run<M: Machine>(raft: Raft<M>, lease: Duration, waiting: Arc<Waiting>) 
 }
 
 async fn confirm<M: Machine>(raft: &Raft<M>, lease: Duration, suspensions: &SuspendDetector) -> Answer {
-    let option = if suspensions.suspended() {
-        tracing::warn!("the machine was suspended; leadership is confirmed by a quorum");
+    let by_quorum = suspensions.distrusts();
+    let option = if by_quorum {
         LinearizerOption::from(ReadPolicy::ReadIndex)
     } else {
         LinearizerOption::new(Some(lease * 3 / 4), true)
@@ -95,5 +108,5 @@ async fn confirm<M: Machine>(raft: &Raft<M>, lease: Duration, suspensions: &Susp
         Err(RaftError::Fatal(_)) => Err(ReadError::Stopped),
     };
     // The wait itself may have been interrupted by a suspension: then the answer may be older than it looks.
-    if answer.is_ok() && suspensions.suspended() { Err(ReadError::NoQuorum) } else { answer }
+    if answer.is_ok() && suspensions.jumped() { Err(ReadError::NoQuorum) } else { answer }
 }

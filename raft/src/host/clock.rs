@@ -1,40 +1,63 @@
 //! Noticing that time passed without us: a suspended machine stops CLOCK_MONOTONIC, and with it every lease.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use rustix::time::{ClockId, clock_gettime};
 
 /// A difference between two clocks' progress that is not scheduling noise.
-const TOLERANCE: Duration = Duration::from_millis(50);
+const TOLERANCE_NS: i128 = 50_000_000;
 
-fn read(clock: ClockId) -> Duration {
+/// How far the clocks that go on during a suspension are ahead of the monotonic one, in nanoseconds: CLOCK_BOOTTIME for
+/// a suspended machine, CLOCK_REALTIME for a paused one (a step of the wall clock counts too; that costs a quorum round).
+type Gaps = [i128; 2];
+
+fn read(clock: ClockId) -> i128 {
     let time = clock_gettime(clock);
-    Duration::new(u64::try_from(time.tv_sec).unwrap_or(0), u32::try_from(time.tv_nsec).unwrap_or(0))
+    i128::from(time.tv_sec) * 1_000_000_000 + i128::from(time.tv_nsec)
+}
+
+fn gaps() -> Gaps {
+    let monotonic = read(ClockId::Monotonic);
+    [read(ClockId::Boottime) - monotonic, read(ClockId::Realtime) - monotonic]
+}
+
+struct State {
+    /// As of the last jump, not of the last look: many small jumps add up.
+    gaps: Gaps,
+    distrust_until: Option<Instant>,
 }
 
 /// Compares the monotonic clock with those that go on during a suspension.
-pub struct SuspendDetector(Mutex<Duration>);
+pub struct SuspendDetector {
+    lease: Duration,
+    state: Mutex<State>,
+}
 
 impl SuspendDetector {
-    pub fn new() -> Self {
-        SuspendDetector(Mutex::new(Self::gap()))
+    /// After a jump, acknowledgements from before it look fresh for one `lease` of monotonic time.
+    pub fn new(lease: Duration) -> Self {
+        SuspendDetector { lease, state: Mutex::new(State { gaps: gaps(), distrust_until: None }) }
     }
 
-    /// How far CLOCK_BOOTTIME is ahead of CLOCK_MONOTONIC: the time spent suspended since boot.
-    fn gap() -> Duration {
-        read(ClockId::Boottime).saturating_sub(read(ClockId::Monotonic))
+    /// Whether the machine was suspended since the last jump that was seen.
+    pub fn jumped(&self) -> bool {
+        self.jumped_to(gaps())
     }
 
-    /// Whether the machine was suspended since the last call; leases computed before are worth nothing then.
-    pub fn suspended(&self) -> bool {
-        self.jumped_to(Self::gap())
+    /// Whether a lease may rest on acknowledgements from before a suspension: only a quorum round is good then.
+    pub fn distrusts(&self) -> bool {
+        self.jumped();
+        self.state.lock().distrust_until.is_some_and(|until| Instant::now() < until)
     }
 
-    fn jumped_to(&self, gap: Duration) -> bool {
-        let mut last = self.0.lock();
-        let jumped = gap.abs_diff(*last) > TOLERANCE;
-        *last = gap;
+    fn jumped_to(&self, gaps: Gaps) -> bool {
+        let mut state = self.state.lock();
+        let jumped = gaps.iter().zip(state.gaps).any(|(now, then)| now.abs_diff(then) > TOLERANCE_NS.unsigned_abs());
+        if jumped {
+            state.gaps = gaps;
+            state.distrust_until = Some(Instant::now() + self.lease);
+        }
         jumped
     }
 }
@@ -43,12 +66,25 @@ impl SuspendDetector {
 mod tests {
     use super::*;
 
+    const MS: i128 = 1_000_000;
+
     #[test]
-    fn only_a_jump_between_the_clocks_counts() {
-        let detector = SuspendDetector::new();
-        assert!(!detector.suspended());
-        let now = SuspendDetector::gap();
-        assert!(detector.jumped_to(now + Duration::from_secs(3)));
-        assert!(!detector.jumped_to(now + Duration::from_secs(3)));
+    fn a_jump_is_distrusted_for_a_whole_lease_however_often_one_looks() {
+        let detector = SuspendDetector::new(Duration::from_secs(3600));
+        assert!(!detector.distrusts());
+        let [boot, real] = gaps();
+        assert!(detector.jumped_to([boot + 3000 * MS, real]));
+        assert!(!detector.jumped_to([boot + 3000 * MS, real]));
+        assert!(detector.distrusts());
+        assert!(detector.distrusts());
+    }
+
+    #[test]
+    fn small_jumps_add_up_and_the_wall_clock_counts() {
+        let detector = SuspendDetector::new(Duration::ZERO);
+        let [boot, real] = gaps();
+        assert!(!detector.jumped_to([boot + 30 * MS, real]));
+        assert!(detector.jumped_to([boot + 60 * MS, real]));
+        assert!(detector.jumped_to([boot + 60 * MS, real - 100 * MS]));
     }
 }

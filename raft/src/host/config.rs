@@ -80,13 +80,15 @@ impl HostConfig {
         Some(ClusterId(u128::from_be_bytes(id)))
     }
 
-    pub(super) fn openraft(&self) -> Result<Config, StartError> {
+    /// `may_elect`: whether the node may campaign from the start; a restarted one waits out the lease it may have granted.
+    pub(super) fn openraft(&self, may_elect: bool) -> Result<Config, StartError> {
         let config = Config {
             cluster_name: "roost".into(),
             heartbeat_interval: self.heartbeat_ms,
             election_timeout_min: self.election_min_ms,
             election_timeout_max: self.election_max_ms,
             quorum_loss_probe_interval: Some(self.quorum_loss_probe_ms),
+            enable_elect: may_elect,
             enable_pre_vote: Some(true),
             // Unsound with unsynced apply: a restarted leader must learn the commit index from an election.
             enable_leader_restore: Some(false),

@@ -2,6 +2,7 @@
 //! apply version that everybody can execute.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use openraft::async_runtime::WatchReceiver;
@@ -15,6 +16,7 @@ const PERIOD: Duration = Duration::from_secs(1);
 /// The log is purged in steps of at least this many entries.
 const PURGE_STEP: u64 = 10_000;
 
+const SUBMIT_TIMEOUT: Duration = Duration::from_secs(2);
 /// Rounds between two comparisons of all nodes' state hashes.
 const COMPARE_ROUNDS: u64 = 60;
 
@@ -22,8 +24,11 @@ pub(super) async fn run<M: Machine>(core: Arc<HostCore<M>>) {
     let mut failure = core.failure();
     let mut round: u64 = 0;
     while failure.borrow().is_none() {
-        if let Err(error) = core.look_after().await {
-            tracing::warn!(%error, "housekeeping");
+        // One that fails does not keep the others from being looked after.
+        for looked in [core.look_after_disk().await, core.look_after_log().await, core.look_after_rest().await] {
+            if let Err(error) = looked {
+                tracing::warn!(%error, "housekeeping");
+            }
         }
         core.compare_states(round).await;
         round += 1;
@@ -32,9 +37,7 @@ pub(super) async fn run<M: Machine>(core: Arc<HostCore<M>>) {
 }
 
 impl<M: Machine> HostCore<M> {
-    async fn look_after(&self) -> std::io::Result<()> {
-        self.look_after_disk().await?;
-        self.look_after_log().await?;
+    async fn look_after_rest(&self) -> std::io::Result<()> {
         self.raise_apply_version().await?;
         let addresses: Vec<String> = self.members().into_iter().map(|(_, member)| member.peer).collect();
         self.transport.retain(&addresses);
@@ -66,24 +69,26 @@ impl<M: Machine> HostCore<M> {
                 };
             }
         };
-        // Not heard by the leader: tried again in a second.
-        let _ = self.submit_system(&command).await;
+        self.try_submit(&command).await;
         Ok(())
+    }
+
+    /// Whatever is not accepted in time is tried again in a later round.
+    async fn try_submit(&self, command: &SystemCommand) {
+        let _ = tokio::time::timeout(SUBMIT_TIMEOUT, self.submit_system(command)).await;
     }
 
     /// The leader names its hash at an earlier index; a member that has another one there raises CORRUPT.
     async fn compare_states(&self, round: u64) {
         let alarm = Alarm { kind: AlarmKind::Corrupt, node: self.identity.node_id };
         if self.shared.diverged_at().is_some() && !self.shared.system().alarms.contains(&alarm) {
-            // Not heard by the leader: tried again in a second.
-            let _ = self.submit_system(&SystemCommand::RaiseAlarm(alarm)).await;
+            self.try_submit(&SystemCommand::RaiseAlarm(alarm)).await;
         }
         if round % COMPARE_ROUNDS == COMPARE_ROUNDS - 1
             && self.leadership.borrow().is_self
-            && let Some((at, hash)) = self.shared.recent_hashes().first().copied()
+            && let Some((at, hash)) = self.shared.newest_boundary()
         {
-            // A follower that ended no batch there compares nothing; every system entry ends one, so most do.
-            let _ = self.propose_system(&SystemCommand::CompareHash { at, hash }).await;
+            self.try_submit(&SystemCommand::CompareHash { at, hash }).await;
         }
     }
 
@@ -99,9 +104,14 @@ impl<M: Machine> HostCore<M> {
         let upto = self.log.purge_point(self.config.keep_log_bytes, KEEP_LOG_ENTRIES).unwrap_or(0).min(snapshot);
         if upto >= purged + PURGE_STEP {
             self.raft.trigger().purge_log(upto).await.map_err(std::io::Error::other)?;
-            let log = self.log.clone();
-            // Slow, and of no consequence when it fails: the rows are gone either way.
-            tokio::task::spawn_blocking(move || log.reclaim());
+            let (log, busy) = (self.log.clone(), self.reclaiming.clone());
+            if !busy.swap(true, Ordering::AcqRel) {
+                tokio::task::spawn_blocking(move || {
+                    // Of no consequence when it fails: the rows are gone either way.
+                    let _ = log.reclaim();
+                    busy.store(false, Ordering::Release);
+                });
+            }
         }
         Ok(())
     }
@@ -118,8 +128,7 @@ impl<M: Machine> HostCore<M> {
             lowest = lowest.min(facts.map_or(0, |facts| facts.apply_version));
         }
         if lowest > current {
-            // Not accepted: tried again in a second.
-            let _ = self.propose_system(&SystemCommand::RaiseApplyVersion { version: lowest }).await;
+            self.try_submit(&SystemCommand::RaiseApplyVersion { version: lowest }).await;
         }
         Ok(())
     }

@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use openraft::errors::ClientWriteError;
 use openraft::impls::OneshotResponder;
+use tokio::sync::OwnedSemaphorePermit;
 
 use super::start::HostCore;
 use crate::codec;
@@ -53,18 +54,24 @@ impl<M: Machine> HostCore<M> {
             return Err(ProposeError::NoSpace);
         }
         let cost = u32::try_from(bytes.max(PROPOSAL_BYTES_MIN)).unwrap_or(u32::MAX);
-        let _room = self.in_flight.try_acquire_many(cost).map_err(|_| ProposeError::Busy)?;
-        self.write(CommandKind::App, proposal.command, proposal.term).await
+        let room = self.in_flight.clone().try_acquire_many_owned(cost).map_err(|_| ProposeError::Busy)?;
+        self.write(CommandKind::App, proposal.command, proposal.term, Some(room)).await
     }
 
     /// Proposes a command of the host itself.
     pub(crate) async fn propose_system(&self, command: &SystemCommand) -> Result<SystemReply, ProposeError> {
         let data = codec::encode(command).map_err(|_| ProposeError::Stopped)?;
-        let applied = self.write(CommandKind::System, data.into(), None).await?;
+        let applied = self.write(CommandKind::System, data.into(), None, None).await?;
         codec::decode(&applied.reply).map_err(|_| ProposeError::Stopped)
     }
 
-    async fn write(&self, kind: CommandKind, data: Bytes, term: Option<u64>) -> Result<Applied, ProposeError> {
+    async fn write(
+        &self,
+        kind: CommandKind,
+        data: Bytes,
+        term: Option<u64>,
+        room: Option<OwnedSemaphorePermit>,
+    ) -> Result<Applied, ProposeError> {
         let leadership = *self.leadership.borrow();
         let not_leader = ProposeError::NotLeader { leader: leadership.leader };
         if !leadership.is_self || term.is_some_and(|term| term != leadership.term) {
@@ -75,8 +82,13 @@ impl<M: Machine> HostCore<M> {
         let (responder, response) = OneshotResponder::new_pair();
         let write = self.raft.write(command).with_leader(CommittedLeaderId::new(term)).responder(responder);
         write.await.map_err(|_| ProposeError::Stopped)?;
+        // The entry takes its room until it is done, whether or not the caller still waits.
+        let done = tokio::spawn(async move {
+            let _room = room;
+            response.await
+        });
         // A dropped responder means that the core stopped with the entry on its way.
-        match response.await.map_err(|_| ProposeError::Unknown)? {
+        match done.await.map_err(|_| ProposeError::Unknown)?.map_err(|_| ProposeError::Unknown)? {
             Ok(response) => match response.data {
                 Outcome::Reply(reply) => Ok(Applied { index: response.log_id.index(), term, reply }),
                 Outcome::Fenced | Outcome::Empty => Err(not_leader),

@@ -22,7 +22,7 @@ use crate::error::StartError;
 use crate::log::LogStore;
 use crate::machine::Machine;
 use crate::network::proto::peer_server::PeerServer;
-use crate::network::{Identity, PeerService, Secret, Transport};
+use crate::network::{Identity, PeerService, Secret, Transport, remove_partial_snapshots};
 use crate::storage::disk::DiskGuard;
 use crate::storage::engine::Engine;
 use crate::storage::marker::{ClusterId, Marker};
@@ -47,11 +47,13 @@ pub struct HostCore<M: Machine> {
     pub(super) transport: Transport,
     pub(super) log: LogStore,
     pub(super) wal: Wal,
-    pub(super) disk: DiskGuard,
+    pub(crate) disk: DiskGuard,
     pub(super) leadership: watch::Receiver<Leadership>,
     pub(super) follower_checks: FollowerChecks,
-    pub(super) in_flight: Semaphore,
+    pub(super) in_flight: Arc<Semaphore>,
     pub(super) retry_pause: Duration,
+    /// A purged log is being given back to the disk.
+    pub(super) reclaiming: Arc<AtomicBool>,
     /// One membership change at a time from this node.
     pub(super) changing: tokio::sync::Mutex<()>,
     pub(super) started: Instant,
@@ -123,8 +125,11 @@ impl<M: Machine> Host<M> {
             }
         });
         let _ = tokio::time::timeout(STOP_TIMEOUT, stopping).await;
-        if let Some(runtime) = self.runtime.lock().take() {
-            runtime.shutdown_background();
+        let runtime = self.runtime.lock().take();
+        if let Some(runtime) = runtime {
+            // Waited for, so that nothing touches the disk any more when the process ends.
+            let ending = tokio::task::spawn_blocking(move || runtime.shutdown_timeout(STOP_TIMEOUT));
+            let _ = ending.await;
         }
     }
 }
@@ -139,7 +144,6 @@ impl<M: Machine> Drop for Host<M> {
 
 impl<M: Machine> HostCore<M> {
     async fn start(config: HostConfig, machine: M) -> Result<Arc<Self>, StartError> {
-        let options = Arc::new(config.openraft()?);
         std::fs::create_dir_all(&config.data_dir)?;
         let engine: Arc<dyn Engine> = Arc::new(RocksEngine::open(&config.data_dir.join("db"), config.budget)?);
         let mut marker = Marker::open(engine.as_ref(), config.node_id)?;
@@ -151,12 +155,15 @@ impl<M: Machine> HostCore<M> {
         let wal = Wal::start(engine.clone(), &config.data_dir.join("synced.mark"))?;
         let log = LogStore::open(engine.clone(), wal.clone())?;
         let snapshot_dir = config.data_dir.join("snapshots");
+        remove_partial_snapshots(&snapshot_dir)?;
         let store = StateStore::open(engine.clone(), wal.clone(), snapshot_dir.clone(), machine)?;
         let shared = store.shared();
-        let identity = Arc::new(Identity::new(marker, Secret::derive(&config.secret), engine));
         let lease = config.lease();
+        let identity = Arc::new(Identity::new(marker, Secret::derive(&config.secret), lease, engine));
         let transport = Transport::new(identity.clone(), lease.max(Duration::from_millis(500)) * 2, lease);
         let pristine = log.is_pristine();
+        let options = Arc::new(config.openraft(pristine)?);
+        let granted = log.exchange_lease(lease)?;
         let raft = openraft::Raft::new(config.node_id, options, transport.clone(), log.clone(), store).await;
         let raft = raft.map_err(|error| StartError::Raft(error.to_string()))?;
         let leadership = publish_leadership(&raft);
@@ -171,11 +178,12 @@ impl<M: Machine> HostCore<M> {
             disk: DiskGuard::new(&config.data_dir, config.min_free_bytes, config.ballast_bytes),
             leadership,
             follower_checks: FollowerChecks::default(),
-            in_flight: Semaphore::new(config.max_proposal_bytes_in_flight),
+            in_flight: Arc::new(Semaphore::new(config.max_proposal_bytes_in_flight)),
             retry_pause: Duration::from_millis(config.heartbeat_ms.clamp(5, 50)),
+            reclaiming: Arc::new(AtomicBool::new(false)),
             changing: tokio::sync::Mutex::new(()),
             started: Instant::now(),
-            votes_after: if pristine { Instant::now() } else { Instant::now() + lease },
+            votes_after: if pristine { Instant::now() } else { Instant::now() + lease.max(granted) },
             stopping: AtomicBool::new(false),
             failure: watch::Sender::new(None),
             raft,
@@ -277,6 +285,8 @@ fn publish_leadership<M: Machine>(raft: &openraft::Raft<TypeConfig, StateStore<M
                 changed
             });
             if metrics.changed().await.is_err() {
+                // Nobody leads for a node whose Raft is gone.
+                sender.send_replace(Leadership::default());
                 return;
             }
         }
@@ -297,6 +307,9 @@ async fn watch_failure<M: Machine>(core: Arc<HostCore<M>>) {
             return;
         }
         if metrics.changed().await.is_err() {
+            if !core.stopping.load(Ordering::Relaxed) {
+                core.fail("consensus ended without a reason; a panic stands in the log above");
+            }
             return;
         }
     }
@@ -307,7 +320,6 @@ async fn hold_elections<M: Machine>(core: Arc<HostCore<M>>) {
     if core.may_vote() {
         return;
     }
-    core.raft.runtime_config().elect(false);
     tokio::time::sleep_until(core.votes_after).await;
     core.raft.runtime_config().elect(true);
 }

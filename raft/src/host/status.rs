@@ -77,7 +77,8 @@ impl<M: Machine> HostCore<M> {
                 Some(last_log_index)
             } else {
                 let replication = metrics.replication.as_ref().and_then(|replication| replication.get(id));
-                replication.map(|matched| matched.as_ref().map_or(0, |id| id.index()))
+                // Nothing matched is nothing known: a node that never answered is not "0 of few entries behind".
+                replication.and_then(|matched| matched.as_ref().map(|id| id.index()))
             };
             Ok(MemberStatus {
                 id: *id,

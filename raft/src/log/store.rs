@@ -5,6 +5,7 @@ use std::fmt::Debug;
 use std::io;
 use std::ops::{Bound, ControlFlow, RangeBounds};
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures::{Stream, StreamExt, stream};
@@ -23,6 +24,7 @@ use crate::storage::wal::{Synced, Wal};
 use crate::types::{Entry, LogId, TypeConfig, Vote};
 
 const VOTE: &[u8] = b"vote";
+const LEASE: &[u8] = b"lease-ms";
 const PURGED: &[u8] = b"purged";
 /// Encoded bytes that one read for replication or apply returns. Far below the peers' message limit.
 const READ_BYTES_MAX: usize = 2 << 20;
@@ -38,6 +40,11 @@ pub enum OpenError {
          under a new node id and run `roostctl member replace`", synced.index, synced.vote_term
     )]
     Lost { found_index: u64, found_term: u64, synced: Synced },
+    #[error(
+        "synced.mark is missing or damaged, so it cannot be told whether this disk still holds all that it acknowledged. \
+         Put the file back, or start this node on an empty directory under a new node id and run `roostctl member replace`"
+    )]
+    NoMark,
     #[error("the Raft log cannot be read: {0}")]
     Io(#[from] io::Error),
 }
@@ -85,6 +92,9 @@ impl LogStore {
         let found_index = last.map_or(0, |id| id.index());
         let found_term = vote.map_or(0, |vote| vote.leader_id().term);
         let synced = wal.synced();
+        if wal.mark_was_missing() && (vote.is_some() || last.is_some()) {
+            return Err(OpenError::NoMark);
+        }
         if found_index < synced.index || found_term < synced.vote_term {
             return Err(OpenError::Lost { found_index, found_term, synced });
         }
@@ -97,6 +107,19 @@ impl LogStore {
     pub fn is_pristine(&self) -> bool {
         let state = self.state.lock();
         state.vote.is_none() && state.last.is_none()
+    }
+
+    /// Notes the lease that this run grants, and returns the one of the run before: it may still be relied upon.
+    pub fn exchange_lease(&self, lease: Duration) -> io::Result<Duration> {
+        let before: Option<u64> = read_fact(self.engine.as_ref(), LEASE)?;
+        let lease_ms = u64::try_from(lease.as_millis()).unwrap_or(u64::MAX);
+        if before != Some(lease_ms) {
+            let mut batch = Batch::default();
+            batch.put(Space::META, LEASE, codec::encode(&lease_ms)?);
+            self.engine.write(batch)?;
+            self.engine.sync()?;
+        }
+        Ok(Duration::from_millis(before.unwrap_or(0)))
     }
 
     /// Bytes of log after `index`.
@@ -116,7 +139,8 @@ impl LogStore {
     pub fn reclaim(&self) -> io::Result<()> {
         let purged = self.state.lock().purged;
         match purged {
-            Some(purged) => self.engine.reclaim(Space::LOG, &log_key(0), &log_key(purged.index() + 1)),
+            // The end is inclusive: a file whose last key is the end goes as a whole.
+            Some(purged) => self.engine.reclaim(Space::LOG, &log_key(0), &log_key(purged.index())),
             None => Ok(()),
         }
     }
@@ -206,7 +230,11 @@ impl RaftLogReader<TypeConfig> for LogStore {
     }
 
     async fn limited_get_log_entries(&mut self, start: u64, end: u64) -> io::Result<Vec<Entry>> {
-        self.read(start, end, READ_BYTES_MAX)
+        let entries = self.read(start, end, READ_BYTES_MAX)?;
+        match entries.first() {
+            Some(first) if first.index() != start => Err(corrupt(format!("the log lacks entry {start}"))),
+            _ => Ok(entries),
+        }
     }
 }
 

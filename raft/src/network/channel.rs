@@ -50,7 +50,8 @@ impl Channels {
     }
 }
 
-async fn connect(uri: Uri) -> io::Result<TokioIo<tokio::net::TcpStream>> {
+/// Connects to the authority of `uri`, with the timeouts that a dead peer calls for.
+pub async fn connect(uri: Uri) -> io::Result<TokioIo<tokio::net::TcpStream>> {
     let address = uri.authority().map(|authority| authority.as_str().to_string()).unwrap_or_default();
     let connecting = tokio::net::TcpStream::connect(address);
     let stream = tokio::time::timeout(CONNECT_TIMEOUT, connecting).await??;

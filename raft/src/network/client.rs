@@ -56,7 +56,7 @@ impl Transport {
     }
 
     fn purposed(&self, target: NodeId, member: &Member, purpose: Purpose) -> PeerClient {
-        PeerClient { transport: self.clone(), target, address: member.peer.clone(), purpose }
+        PeerClient { transport: self.clone(), target, address: member.peer.clone(), purpose, failed_openings: 0 }
     }
 }
 
@@ -82,6 +82,18 @@ pub struct PeerClient {
     pub(super) target: NodeId,
     address: String,
     purpose: Purpose,
+    /// Append streams in a row that could not be opened.
+    failed_openings: usize,
+}
+
+/// Waits between attempts to reach a peer. Short: a healed network must carry traffic within milliseconds, and a refused
+/// connection costs little.
+const BACKOFF_MS: [u64; 4] = [20, 40, 80, 160];
+/// Every wait after those.
+const BACKOFF_MS_MAX: u64 = 200;
+
+fn backoff_steps() -> impl Iterator<Item = Duration> {
+    BACKOFF_MS.into_iter().chain(std::iter::repeat(BACKOFF_MS_MAX)).map(Duration::from_millis)
 }
 
 impl PeerClient {
@@ -140,10 +152,11 @@ impl PeerClient {
         Ok(stream::unfold(Some((inbound, sent, 0u64)), move |state| async move {
             let (mut inbound, sent, received) = state?;
             let reply = loop {
+                let before = sent.load(Ordering::Relaxed);
                 match tokio::time::timeout(limit, inbound.message()).await {
                     Ok(reply) => break reply,
-                    // An idle stream may stay silent; one with an unanswered request may not.
-                    Err(_) if sent.load(Ordering::Relaxed) > received => return Some((Err(stalled()), None)),
+                    // An idle stream may stay silent; one with a request unanswered for the whole time may not.
+                    Err(_) if before > received => return Some((Err(stalled()), None)),
                     Err(_) => {}
                 }
             };
@@ -186,9 +199,7 @@ fn stalled() -> RPCError<TypeConfig> {
 
 impl NetBackoff<TypeConfig> for PeerClient {
     fn backoff(&self) -> Option<Backoff> {
-        // Short: a healed network must carry traffic within milliseconds, and a refused connection costs little.
-        let steps = [20, 40, 80, 160].into_iter().chain(std::iter::repeat(200));
-        Some(Backoff::new(steps.map(Duration::from_millis)))
+        Some(Backoff::new(backoff_steps()))
     }
 }
 
@@ -205,8 +216,22 @@ impl NetStreamAppend<TypeConfig> for PeerClient {
         S: Stream<Item = AppendEntriesRequest<TypeConfig>> + OptionalSend + Unpin + 'static,
     {
         Box::pin(async move {
-            let replies: BoxStream<'s, _> = Box::pin(self.open_append(input).await?);
-            Ok(replies)
+            match self.open_append(input).await {
+                Ok(replies) => {
+                    self.failed_openings = 0;
+                    let replies: BoxStream<'s, _> = Box::pin(replies);
+                    Ok(replies)
+                }
+                Err(error) => {
+                    // openraft waits where it makes requests, and a stream that does not open takes none: without this
+                    // wait it would knock at a dead peer thousands of times a second.
+                    if let Some(pause) = backoff_steps().nth(self.failed_openings) {
+                        tokio::time::sleep(pause).await;
+                    }
+                    self.failed_openings = (self.failed_openings + 1).min(BACKOFF_MS.len());
+                    Err(error)
+                }
+            }
         })
     }
 }

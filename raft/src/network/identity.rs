@@ -2,6 +2,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::RwLock;
 use subtle::ConstantTimeEq;
@@ -21,6 +22,7 @@ const FROM_KEY: &str = "roost-from";
 const TO_KEY: &str = "roost-to";
 const FROM_DISK_KEY: &str = "roost-from-disk";
 const TO_DISK_KEY: &str = "roost-to-disk";
+const LEASE_KEY: &str = "roost-lease-ms";
 
 /// The cluster's shared secret as it is sent: derived, so that the configured text itself never travels.
 #[derive(Clone)]
@@ -48,6 +50,7 @@ impl Secret {
 pub struct Identity {
     pub node_id: NodeId,
     pub incarnation: u64,
+    lease_ms: u64,
     secret: Secret,
     engine: Arc<dyn Engine>,
     marker: RwLock<Marker>,
@@ -74,9 +77,10 @@ impl From<io::Error> for Denied {
 }
 
 impl Identity {
-    pub fn new(marker: Marker, secret: Secret, engine: Arc<dyn Engine>) -> Self {
+    pub fn new(marker: Marker, secret: Secret, lease: Duration, engine: Arc<dyn Engine>) -> Self {
         let (node_id, incarnation) = (marker.node_id, marker.incarnation);
-        Identity { node_id, incarnation, secret, engine, marker: RwLock::new(marker) }
+        let lease_ms = u64::try_from(lease.as_millis()).unwrap_or(u64::MAX);
+        Identity { node_id, incarnation, lease_ms, secret, engine, marker: RwLock::new(marker) }
     }
 
     pub fn cluster_id(&self) -> Option<ClusterId> {
@@ -99,6 +103,7 @@ impl Identity {
         let fields = [
             (SECRET_KEY, Some(self.secret.token().to_string())),
             (CLUSTER_KEY, self.cluster_id().map(|id| id.to_string())),
+            (LEASE_KEY, Some(self.lease_ms.to_string())),
             (FROM_KEY, Some(self.node_id.to_string())),
             (TO_KEY, Some(target.to_string())),
             (FROM_DISK_KEY, Some(format!("{:016x}", self.incarnation))),
@@ -126,6 +131,14 @@ impl Identity {
         if number(TO_KEY) != Some(self.node_id) {
             let meant = number(TO_KEY).map_or("nobody".into(), |id| id.to_string());
             return refuse(format!("the call is meant for node {meant}; this is node {}", self.node_id));
+        }
+        if number(LEASE_KEY) != Some(self.lease_ms) {
+            // A leader relies on the lease that it believes its followers grant.
+            return refuse(format!(
+                "node {from} runs with raft.election_max_ms {:?}, this node with {}: it must be equal on all nodes",
+                number(LEASE_KEY),
+                self.lease_ms
+            ));
         }
         let cluster = metadata.get(CLUSTER_KEY).and_then(|id| id.to_str().ok()).and_then(|id| id.parse().ok());
         match (cluster, self.cluster_id()) {
@@ -180,7 +193,7 @@ mod tests {
         if let Some(id) = cluster {
             marker.join(&engine, ClusterId(id)).unwrap();
         }
-        (Identity::new(marker, Secret::derive(secret), Arc::new(engine.clone())), engine)
+        (Identity::new(marker, Secret::derive(secret), Duration::from_millis(500), Arc::new(engine.clone())), engine)
     }
 
     fn record(engine: &MemEngine, node: NodeId, incarnation: u64) {

@@ -12,9 +12,11 @@ pub mod proto {
     tonic::include_proto!("roost.peer.v1");
 }
 
+pub use channel::connect;
 pub use client::{PeerClient, Transport};
 pub use identity::{Identity, SECRET_KEY, Secret};
 pub use service::PeerService;
+pub(crate) use snapshot::remove_partial_snapshots;
 
 /// The largest message a peer accepts: one read of the log (2 MiB) or one entry of the largest proposal, with room.
 pub const MESSAGE_BYTES_MAX: usize = 32 << 20;

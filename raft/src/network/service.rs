@@ -129,6 +129,9 @@ impl<M: Machine> Peer for PeerService<M> {
         self.check(request.metadata(), true)?;
         let busy = |_| Status::unavailable("this node is receiving another snapshot");
         let _one = self.receiving.clone().try_acquire_owned().map_err(busy)?;
+        if self.host.disk.state().is_ok_and(|state| state.short) {
+            return Err(Status::resource_exhausted("this node's disk is nearly full; it takes no snapshot"));
+        }
         let (vote, file) = receive_snapshot(request.into_inner(), &self.host.snapshot_dir).await?;
         if file.header.cluster_id.is_some() && file.header.cluster_id != self.host.identity.cluster_id() {
             return Err(Status::failed_precondition("the snapshot is another cluster's"));

@@ -2,7 +2,8 @@
 //! they are received. Neither side holds more than a few chunks in memory.
 
 use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -18,7 +19,7 @@ use tonic::{Status, Streaming};
 use super::client::{PeerClient, decode, record, rpc_error};
 use super::proto::SnapshotChunk;
 use crate::codec;
-use crate::snapshot::{SnapshotData, SnapshotFile};
+use crate::snapshot::{SnapshotData, SnapshotFile, TemporaryFile};
 use crate::types::{TypeConfig, Vote};
 
 /// Bytes of one message.
@@ -29,6 +30,24 @@ const CHUNKS_QUEUED: usize = 4;
 const IDLE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Verifying and installing take time in proportion to the state; nothing else waits for the reply.
 const INSTALL_TIMEOUT: Duration = Duration::from_secs(1800);
+
+/// Names of files that are being received begin so.
+const RECEIVING: &str = "receiving-";
+
+/// Removes what an interrupted transfer left behind. To be called before anything is received.
+pub fn remove_partial_snapshots(dir: &Path) -> io::Result<()> {
+    let entries = match std::fs::read_dir(dir) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        entries => entries?,
+    };
+    for entry in entries {
+        let entry = entry?;
+        if entry.file_name().to_string_lossy().starts_with(RECEIVING) {
+            std::fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
+}
 
 /// Streams a snapshot file's bytes. Encoding runs on a blocking thread and waits for the receiver.
 pub fn stream_snapshot(data: SnapshotData) -> mpsc::Receiver<io::Result<Bytes>> {
@@ -90,7 +109,7 @@ impl PeerClient {
 pub async fn receive_snapshot(mut input: Streaming<SnapshotChunk>, dir: &Path) -> Result<(Vote, SnapshotFile), Status> {
     static RECEIVED: AtomicU64 = AtomicU64::new(0);
     let number = RECEIVED.fetch_add(1, Ordering::Relaxed);
-    let partial = Partial(dir.join(format!("receiving-{number}.snapshot")));
+    let partial = TemporaryFile(dir.join(format!("{RECEIVING}{number}.snapshot")));
     let head = next(&mut input).await?.ok_or_else(|| Status::invalid_argument("an empty snapshot stream"))?;
     let vote: Vote = codec::decode(&head.record).map_err(|error| Status::invalid_argument(error.to_string()))?;
     let written = write(&mut input, &partial.0).await;
@@ -99,8 +118,7 @@ pub async fn receive_snapshot(mut input: Streaming<SnapshotChunk>, dir: &Path) -
     let verified = tokio::task::spawn_blocking(move || SnapshotFile::verify(&path)).await;
     let file = verified.map_err(|error| Status::internal(error.to_string()))?;
     let file = file.map_err(|error| Status::data_loss(format!("the received snapshot is refused: {error}")))?;
-    std::mem::forget(partial);
-    Ok((vote, file))
+    Ok((vote, SnapshotFile { temporary: Some(Arc::new(partial)), ..file }))
 }
 
 async fn next(input: &mut Streaming<SnapshotChunk>) -> Result<Option<SnapshotChunk>, Status> {
@@ -118,14 +136,4 @@ async fn write(input: &mut Streaming<SnapshotChunk>, path: &Path) -> Result<(), 
         file.write_all(&chunk.data).await.map_err(failed)?;
     }
     file.flush().await.map_err(failed)
-}
-
-/// Removes the file unless it was handed on.
-struct Partial(PathBuf);
-
-impl Drop for Partial {
-    fn drop(&mut self) {
-        // It may never have been created.
-        let _ = std::fs::remove_file(&self.0);
-    }
 }

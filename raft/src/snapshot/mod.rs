@@ -55,6 +55,20 @@ pub struct SnapshotFile {
     pub header: SnapshotHeader,
     /// Rows it holds.
     pub rows: u64,
+    /// Removes the file when nobody took it over.
+    #[allow(dead_code, reason = "held for its Drop")]
+    pub(crate) temporary: Option<Arc<TemporaryFile>>,
+}
+
+/// Removes its file when dropped, unless it was renamed before.
+#[derive(Debug)]
+pub struct TemporaryFile(pub PathBuf);
+
+impl Drop for TemporaryFile {
+    fn drop(&mut self) {
+        // Renamed, or never created.
+        let _ = std::fs::remove_file(&self.0);
+    }
 }
 
 impl SnapshotFile {
@@ -62,7 +76,12 @@ impl SnapshotFile {
     pub fn verify(path: &Path) -> io::Result<Self> {
         let mut reader = SnapshotReader::open(BufReader::new(File::open(path)?))?;
         while reader.next_chunk()?.is_some() {}
-        Ok(SnapshotFile { path: path.to_path_buf(), rows: reader.rows(), header: reader.into_header() })
+        Ok(SnapshotFile {
+            path: path.to_path_buf(),
+            rows: reader.rows(),
+            header: reader.into_header(),
+            temporary: None,
+        })
     }
 }
 

@@ -45,9 +45,11 @@ impl DiskGuard {
         {
             return Ok(());
         }
-        let file: File = OpenOptions::new().write(true).create(true).truncate(true).open(self.path())?;
+        let unfinished = self.dir.join("ballast.new");
+        let file: File = OpenOptions::new().write(true).create(true).truncate(true).open(&unfinished)?;
         rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, self.ballast)?;
-        file.sync_all()
+        file.sync_all()?;
+        std::fs::rename(unfinished, self.path())
     }
 
     /// Gives the ballast's space back: the disk is short and compaction needs room to free more.

@@ -14,6 +14,7 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use openraft::storage::IOFlushed;
@@ -50,25 +51,62 @@ pub struct Synced {
 /// Handle to the sync thread. The thread ends when the last handle is dropped.
 #[derive(Clone)]
 pub struct Wal {
-    jobs: SyncSender<Job>,
+    thread: Arc<SyncThread>,
     mark: Arc<Mutex<MarkFile>>,
     latency: Arc<Mutex<VecDeque<Duration>>>,
+    mark_was_missing: bool,
+}
+
+/// The queue and the thread behind it. The last owner waits for the thread, so that nothing touches the engine while the
+/// process ends.
+struct SyncThread {
+    jobs: Option<SyncSender<Job>>,
+    handle: Option<JoinHandle<()>>,
+}
+
+impl Drop for SyncThread {
+    fn drop(&mut self) {
+        self.jobs = None;
+        if let Some(handle) = self.handle.take() {
+            // It only ends early by aborting the process.
+            let _ = handle.join();
+        }
+    }
+}
+
+/// Makes the mark of a disk on which nothing was ever acknowledged, durably.
+pub fn create_mark(path: &Path) -> io::Result<()> {
+    let mut mark = MarkFile::open(path)?;
+    if mark.sequence == 0 {
+        mark.store(Synced::default())?;
+        mark.file.sync_all()?;
+    }
+    Ok(())
 }
 
 impl Wal {
     /// Starts the sync thread for `engine`; `mark_path` is where the durable position is noted.
     pub fn start(engine: Arc<dyn Engine>, mark_path: &Path) -> io::Result<Self> {
         let (jobs, queue) = sync_channel(QUEUE_MAX);
+        let mark_was_missing = MarkFile::open(mark_path)?.sequence == 0;
+        create_mark(mark_path)?;
         let mark = Arc::new(Mutex::new(MarkFile::open(mark_path)?));
         let latency = Arc::new(Mutex::new(VecDeque::with_capacity(LATENCY_WINDOW)));
-        let wal = Wal { jobs, mark: mark.clone(), latency: latency.clone() };
-        std::thread::Builder::new().name("wal-sync".into()).spawn(move || run(engine, queue, mark, latency))?;
-        Ok(wal)
+        let (marking, timing) = (mark.clone(), latency.clone());
+        let thread = std::thread::Builder::new().name("wal-sync".into());
+        let handle = Some(thread.spawn(move || run(engine, queue, marking, timing))?);
+        let thread = Arc::new(SyncThread { jobs: Some(jobs), handle });
+        Ok(Wal { thread, mark, latency, mark_was_missing })
     }
 
     /// The durable position that the last run of this disk noted, or this run since.
     pub fn synced(&self) -> Synced {
         self.mark.lock().value
+    }
+
+    /// Whether the disk had no usable mark. Only an empty disk may.
+    pub fn mark_was_missing(&self) -> bool {
+        self.mark_was_missing
     }
 
     /// Completes `done` once every entry up to `last_index` is durable.
@@ -110,9 +148,10 @@ impl Wal {
     }
 
     fn queue(&self, job: Job) -> io::Result<()> {
-        match self.jobs.try_send(job) {
+        let jobs = self.thread.jobs.as_ref().ok_or_else(stopped)?;
+        match jobs.try_send(job) {
             Ok(()) => Ok(()),
-            Err(TrySendError::Full(job)) => self.jobs.send(job).map_err(|_| stopped()),
+            Err(TrySendError::Full(job)) => jobs.send(job).map_err(|_| stopped()),
             Err(TrySendError::Disconnected(_)) => Err(stopped()),
         }
     }

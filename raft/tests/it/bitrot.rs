@@ -104,6 +104,13 @@ fn a_removed_log_file_or_database_is_refused() {
 }
 
 #[test]
+fn a_disk_without_its_mark_is_refused() {
+    let disk = used_disk(false);
+    fs::write(disk.path().join("synced.mark"), [7; 56]).unwrap();
+    assert!(open_and_read(disk.path()).unwrap_err().contains("synced.mark is missing or damaged"));
+}
+
+#[test]
 fn a_lost_vote_alone_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     {

@@ -10,7 +10,7 @@ use roost_raft::kv::{Batch, Space};
 use roost_raft::log::LogStore;
 use roost_raft::storage::engine::Engine;
 use roost_raft::storage::mem::MemEngine;
-use roost_raft::storage::wal::Wal;
+use roost_raft::storage::wal::{Wal, create_mark};
 use roost_raft::types::{Entry, LogId};
 
 use crate::support::{Op, Stores, block_on, entry, log_id};
@@ -65,7 +65,8 @@ fn compare(log: &mut LogStore, model: &Model) -> Result<(), TestCaseError> {
     prop_assert_eq!(block_on(log.try_get_log_entries(..)).unwrap(), expected.clone());
     let Some(first) = model.entries.keys().next() else { return Ok(()) };
     for skip in [0, expected.len() / 2] {
-        let limited = block_on(log.limited_get_log_entries(first + skip as u64, first + expected.len() as u64)).unwrap();
+        let limited =
+            block_on(log.limited_get_log_entries(first + skip as u64, first + expected.len() as u64)).unwrap();
         prop_assert_eq!(&limited, &expected[skip..]);
     }
     Ok(())
@@ -107,7 +108,7 @@ proptest! {
                 }
                 Step::Reopen => log = open(),
                 Step::PowerLoss => {
-                    // What is not synced may go; the next append and its acknowledgement make everything before durable.
+                    // What is not synced may go; the next acknowledgement makes everything before it durable.
                     let id = log_id(term, model.last().map_or(0, |id| id.index + 1));
                     model.entries.insert(id.index, id);
                     block_on(log.blocking_append([scripted(id)])).unwrap();
@@ -145,6 +146,7 @@ fn a_hole_in_the_log_is_corruption() {
         batch.put(Space::LOG, codec::log_key(index), codec::encode_entry(&scripted(log_id(1, index))).unwrap());
     }
     engine.write(batch).unwrap();
+    create_mark(&dir.path().join("synced.mark")).unwrap();
     let mut stores = Stores::on(Arc::new(engine), dir.path()).unwrap();
     let error = block_on(stores.log.try_get_log_entries(1..5)).unwrap_err();
     assert!(error.to_string().contains("hole"), "{error}");

@@ -2,6 +2,8 @@
 //!
 //! Crash tests need the abort points compiled in: `cargo test -p roost-raft --release --features failpoints`.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test says by panicking that it failed")]
+
 mod bitrot;
 mod cluster;
 #[cfg(feature = "failpoints")]

@@ -1,5 +1,5 @@
 /* Notes in ROOST_SYNC_JOURNAL what a power loss would keep: each file's size at its last sync, and renames, truncations
- * and removals, which count as durable at once. Preloaded into the child of a crash test. */
+ * and removals, which count as durable at once; and what was written to the mark. Preloaded into the child of a crash test. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <fcntl.h>
@@ -59,6 +59,23 @@ int unlink(const char *path) {
     snprintf(line, sizeof line, "U\t%s\n", path);
     note(line);
     return real(path);
+}
+
+/* The mark is written in place, so its size says nothing: its versions are noted instead. */
+ssize_t pwrite64(int fd, const void *bytes, size_t length, off64_t offset) {
+    ssize_t (*real)(int, const void *, size_t, off64_t) = dlsym(RTLD_NEXT, "pwrite64");
+    ssize_t result = real(fd, bytes, length, offset);
+    char link[64], path[4096], line[8300];
+    snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
+    ssize_t known = readlink(link, path, sizeof path - 1);
+    if (known > 0) path[known] = 0;
+    if (result == (ssize_t)length && length <= 64 && known > 0 && strstr(path, "synced.mark")) {
+        int at = snprintf(line, sizeof line, "W\t%lld\t", (long long)offset);
+        for (size_t i = 0; i < length; i++) at += sprintf(line + at, "%02x", ((const unsigned char *)bytes)[i]);
+        snprintf(line + at, sizeof line - at, "\n");
+        note(line);
+    }
+    return result;
 }
 
 static void opened(const char *path, int flags) {

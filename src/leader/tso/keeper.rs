@@ -121,6 +121,7 @@ impl Keeper {
         if self.oracle.clock.suspect() {
             self.settle_clock().await?;
         }
+        self.oracle.clock.settled_for(reign.term);
         let from_ms = found_ms.max(self.oracle.clock.now_ms());
         let committed_ms = self.commit(reign, from_ms + self.oracle.window_ms).await?;
         let window = Arc::new(Window::new(reign.term, from_ms, committed_ms));

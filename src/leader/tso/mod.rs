@@ -8,6 +8,7 @@
 //!    before another request began is the smaller one, whatever pauses, partitions and clock steps happen.
 
 mod keeper;
+mod metrics;
 mod oracle;
 mod service;
 #[cfg(test)]
@@ -15,6 +16,7 @@ mod tests;
 mod window;
 
 pub use keeper::{Keeper, PeerClocks, VoterClocks};
+pub use metrics::OracleGauges;
 pub use oracle::{Error, Oracle};
 pub use service::TimestampService;
 pub use window::Window;

@@ -10,11 +10,15 @@ use proptest::prelude::*;
 
 use super::window::Exhausted;
 use super::*;
+use crate::call::Call;
+use crate::failure::Failure;
 use crate::leader::clock::GuardedClock;
 use crate::leader::clock::fake::FakeClock;
 use crate::leader::{self, LeaderTask};
 use crate::limits;
 use crate::proposer::Proposer;
+use crate::replica::{self, Replica};
+use crate::state::{AllocId, Command, Reply, RequestId, View};
 use crate::testing::SoloReplica;
 
 const WINDOW_MS: u64 = 3000;
@@ -132,6 +136,7 @@ struct Node {
     clock: Arc<FakeClock>,
     told: Arc<Told>,
     oracle: Arc<Oracle>,
+    proposer: Arc<Proposer>,
     tasks: tokio::task::JoinHandle<()>,
 }
 
@@ -148,9 +153,10 @@ fn node(replica: Arc<SoloReplica>, wall_ms: u64) -> Node {
     let oracle = Oracle::new(as_dyn.clone(), guarded.clone(), WINDOW_MS);
     let proposer = Proposer::new(as_dyn.clone(), guarded);
     let told = Arc::new(Told(Mutex::new(None)));
-    let keeper: Arc<dyn LeaderTask> = Arc::new(Keeper::new(oracle.clone(), as_dyn.clone(), proposer, told.clone()));
+    let keeper: Arc<dyn LeaderTask> =
+        Arc::new(Keeper::new(oracle.clone(), as_dyn.clone(), proposer.clone(), told.clone()));
     let tasks = tokio::spawn(leader::run(as_dyn, vec![keeper]));
-    Node { replica, clock, told, oracle, tasks }
+    Node { replica, clock, told, oracle, proposer, tasks }
 }
 
 fn soon() -> Instant {
@@ -277,6 +283,55 @@ async fn a_wrong_clock_does_not_take_the_oracle_into_the_future() {
     late.replica.lead(3);
     let first = late.oracle.allocate(1, soon()).await.unwrap();
     assert!(physical_ms(first) >= START_MS + DAY_MS);
+}
+
+impl Node {
+    /// A command that asks the oracle for nothing.
+    async fn allocate_id(&self, sequence: u64, count: u32) -> Result<Reply, Failure> {
+        let request = RequestId { node: self.replica.id, boot: 1, sequence, acked_below: 0 };
+        let call = Call { request, principal: String::new(), source: String::new(), deadline: soon() };
+        self.proposer.propose(&call, Command::AllocId(AllocId { count })).await
+    }
+
+    fn replicated_ms(&self) -> u64 {
+        View::new(self.replica.view().unwrap().as_ref()).clock_ms().unwrap()
+    }
+}
+
+#[tokio::test]
+async fn nothing_is_stamped_before_the_clock_of_this_reign_is_settled() {
+    const YEAR_MS: u64 = 365 * 86_400_000;
+    let shared = Arc::default();
+    let right = node(SoloReplica::sharing(1, Arc::clone(&shared)), START_MS);
+    right.replica.lead(1);
+    right.allocate_id(1, 1).await.unwrap();
+    assert_eq!(right.replicated_ms(), START_MS);
+    let wrong = node(SoloReplica::sharing(2, Arc::clone(&shared)), START_MS + YEAR_MS);
+    // Nobody tells the time yet.
+    *wrong.told.0.lock() = Some(Vec::new());
+    wrong.replica.lead(2);
+    assert_eq!(wrong.allocate_id(1, 1).await, Err(Failure::Again(replica::Error::NotLeader)));
+    assert_eq!(wrong.replicated_ms(), START_MS);
+    *wrong.told.0.lock() = Some(vec![START_MS, START_MS + 5]);
+    while wrong.allocate_id(1, 1).await.is_err() {}
+    assert!(wrong.replicated_ms() < START_MS + 60_000, "it followed a clock that nobody shares");
+    // What was settled for one term is not settled for the next.
+    *wrong.told.0.lock() = Some(Vec::new());
+    wrong.clock.set(START_MS + 2 * YEAR_MS);
+    wrong.replica.lead(3);
+    assert_eq!(wrong.allocate_id(2, 1).await, Err(Failure::Again(replica::Error::NotLeader)));
+}
+
+#[tokio::test]
+async fn a_write_on_a_new_leader_waits_for_its_clock_and_no_longer() {
+    let node = node(SoloReplica::new(), START_MS);
+    assert_eq!(node.allocate_id(1, 1).await, Err(Failure::Again(replica::Error::NotLeader)));
+    node.replica.lead(1);
+    let started = Instant::now();
+    node.allocate_id(1, 1).await.unwrap();
+    assert!(started.elapsed() < limits::CLOCK_SETTLE_WAIT);
+    let refused = node.allocate_id(2, 0).await;
+    assert!(matches!(refused, Err(Failure::Decided(_))), "the log's answer is told apart: {refused:?}");
 }
 
 #[tokio::test]

@@ -23,6 +23,7 @@ const CALL: Duration = Duration::from_secs(15);
 /// Why a call gave nothing: gRPC's error, or Milvus' status.
 #[derive(Clone, Debug)]
 pub enum Refusal {
+    #[allow(dead_code, reason = "only printed")]
     Grpc(Status),
     Milvus(common::Status),
 }

@@ -53,7 +53,7 @@ impl Cluster {
     fn make(&mut self, id: u64, members: &[(u64, Addresses)]) {
         let (home, at) = (self.home.path().join(format!("node{id}")), self.ports.of(id));
         let yaml = config::yaml(id, &home.join("data"), &at, members);
-        let mut node = Node::new(id, home, at, &yaml);
+        let mut node = Node::new(id, home, &yaml);
         node.settings = self.settings.clone();
         self.nodes.insert(id, node);
     }
@@ -66,6 +66,10 @@ impl Cluster {
 
     pub fn node(&mut self, id: u64) -> &mut Node {
         self.nodes.get_mut(&id).unwrap()
+    }
+
+    pub fn log_of(&self, id: u64) -> String {
+        self.nodes[&id].log()
     }
 
     pub fn ids(&self) -> Vec<u64> {

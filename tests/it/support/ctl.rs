@@ -31,6 +31,12 @@ impl Ran {
         self
     }
 
+    #[track_caller]
+    pub fn code_is(self, code: i32) -> Self {
+        assert_eq!(self.code, code, "{self:?}");
+        self
+    }
+
     /// It failed with this code, and said this, only on stderr.
     #[track_caller]
     pub fn refused(self, code: i32, says: &str) -> Self {

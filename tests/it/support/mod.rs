@@ -4,6 +4,7 @@ pub mod client;
 pub mod cluster;
 pub mod config;
 pub mod ctl;
+pub mod hostile;
 pub mod intervals;
 pub mod node;
 pub mod ports;

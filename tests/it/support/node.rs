@@ -6,26 +6,25 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use super::config::Settings;
-use super::ports::Addresses;
 
-/// Lines of a log that a failed test prints.
-const TAIL_LINES: usize = 60;
+/// Lines of a log that a failed test prints, and their length.
+const TAIL_LINES: usize = 40;
+const LINE_CHARS: usize = 240;
 
 pub struct Node {
     pub id: u64,
     /// Holds `data/`, `roost.yaml` and `log`.
     pub home: PathBuf,
-    pub at: Addresses,
     pub settings: Settings,
     child: Option<Child>,
     pub paused: bool,
 }
 
 impl Node {
-    pub fn new(id: u64, home: PathBuf, at: Addresses, yaml: &str) -> Self {
+    pub fn new(id: u64, home: PathBuf, yaml: &str) -> Self {
         fs::create_dir_all(&home).unwrap();
         fs::write(home.join("roost.yaml"), yaml).unwrap();
-        Node { id, home, at, settings: Settings::new(), child: None, paused: false }
+        Node { id, home, settings: Settings::new(), child: None, paused: false }
     }
 
     pub fn data_dir(&self) -> PathBuf {
@@ -118,7 +117,7 @@ impl Drop for Node {
         self.kill();
         if std::thread::panicking() {
             let log = self.log();
-            let lines: Vec<&str> = log.lines().collect();
+            let lines: Vec<String> = log.lines().map(|line| line.chars().take(LINE_CHARS).collect()).collect();
             let tail = lines[lines.len().saturating_sub(TAIL_LINES)..].join("\n");
             eprintln!("---- node {} ({} lines of log)\n{tail}", self.id, lines.len());
         }

@@ -16,7 +16,7 @@ const PAUSE: Duration = Duration::from_millis(10);
 struct Book {
     /// Name, who wrote, and when it was asked for and acknowledged.
     acknowledged: Vec<(String, u64, Instant, Instant)>,
-    refused: Vec<(u64, Instant, Refusal)>,
+    refused: Vec<(u64, Refusal)>,
 }
 
 pub struct Writers {
@@ -49,18 +49,11 @@ impl Writers {
         after.map(|(_, _, _, came)| *came).min()
     }
 
-    /// The first acknowledgement after `since`, whenever it was asked for.
-    pub fn next_ack(&self, since: Instant, nodes: &[u64]) -> Option<Instant> {
-        let book = self.book.lock().unwrap();
-        let after = book.acknowledged.iter().filter(|(_, node, _, came)| nodes.contains(node) && *came > since);
-        after.map(|(_, _, _, came)| *came).min()
-    }
-
     /// What was refused through one of `nodes`.
     pub fn refusals(&self, nodes: &[u64]) -> Vec<String> {
         let book = self.book.lock().unwrap();
-        let of = book.refused.iter().filter(|(node, _, _)| nodes.contains(node));
-        of.map(|(node, _, refusal)| format!("node {node}: {refusal:?}")).collect()
+        let of = book.refused.iter().filter(|(node, _)| nodes.contains(node));
+        of.map(|(node, refusal)| format!("node {node}: {refusal:?}")).collect()
     }
 
     /// Lets the last calls end; returns every acknowledged name.
@@ -83,7 +76,7 @@ async fn write(client: Client, node: u64, prefix: String, book: Arc<Mutex<Book>>
         match client.create(&name).await {
             Ok(()) => book.lock().unwrap().acknowledged.push((name, node, asked, Instant::now())),
             Err(refusal) => {
-                book.lock().unwrap().refused.push((node, Instant::now(), refusal));
+                book.lock().unwrap().refused.push((node, refusal));
                 tokio::time::sleep(PAUSE).await;
             }
         }

@@ -4,11 +4,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
+use roost_raft::apply::StateHash;
 use roost_raft::codec;
 use roost_raft::host::HostConfig;
 use roost_raft::network::proto::peer_client::PeerClient;
 use roost_raft::network::proto::{AppendRequest, HelloRequest, Record, SnapshotChunk, VoteRequest};
 use roost_raft::network::{SECRET_KEY, Secret};
+use roost_raft::system::{Alarm, AlarmKind, SystemCommand};
 use roost_raft::types::{TypeConfig, Vote};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tonic::metadata::MetadataValue;
@@ -36,6 +38,7 @@ fn signed<T>(cluster: &Cluster, secret: &str, from: u64, to: u64, message: T) ->
     set("roost-cluster", status.cluster_id.unwrap().to_string());
     set("roost-from", from.to_string());
     set("roost-to", to.to_string());
+    set("roost-lease-ms", "500".into());
     set("roost-from-disk", format!("{:016x}", disk.unwrap_or(0)));
     request
 }
@@ -76,7 +79,6 @@ async fn only_members_of_this_cluster_are_heard() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_restarted_voter_helps_nobody_into_office_before_its_lease_has_run_out() {
     fn patient(config: &mut HostConfig) {
-        // A lease that surely lasts until the end of the questions.
         (config.election_min_ms, config.election_max_ms, config.quorum_loss_probe_ms) = (50_000, 60_000, 200_000);
     }
     let mut cluster = Cluster::start(3).await;
@@ -85,8 +87,12 @@ async fn a_restarted_voter_helps_nobody_into_office_before_its_lease_has_run_out
     let voter = cluster.follower().await;
     let candidate = *cluster.members.keys().find(|id| **id != voter).unwrap();
     cluster.kill(voter);
+    // A run that grants a lease which surely lasts until the end of the questions.
     let before = cluster.tune;
     cluster.tune = patient;
+    cluster.launch(voter).await;
+    cluster.kill(voter);
+    cluster.tune = before;
     cluster.launch(voter).await;
     let mut rpc = connect(&cluster, voter).await;
     for pre_vote in [false, true] {
@@ -104,12 +110,40 @@ async fn a_restarted_voter_helps_nobody_into_office_before_its_lease_has_run_out
     })
     .await;
     cluster.kill(voter);
-    cluster.tune = before;
     cluster.launch(voter).await;
     // Later it answers votes again, whatever the answer.
     let mut rpc = connect(&cluster, voter).await;
     eventually("an answered pre-vote", async || {
         rpc.vote(signed(&cluster, SECRET, candidate, voter, vote_request(true))).await.ok()
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_whose_state_differs_from_the_leaders_says_so() {
+    let cluster = Cluster::start(3).await;
+    cluster.announced().await;
+    cluster.propose(&Op::put("key", "v")).await;
+    cluster.agree([1, 2, 3]).await;
+    let compare = async |at: u64, hash: StateHash| {
+        let record = Bytes::from(codec::encode(&SystemCommand::CompareHash { at, hash }).unwrap());
+        eventually("a comparison", async || {
+            let leader = cluster.leader().await.node_id();
+            let from = 1 + leader % 3;
+            let mut rpc = connect(&cluster, leader).await;
+            let record = Record { record: record.clone() };
+            rpc.propose_system(signed(&cluster, SECRET, from, leader, record)).await.ok()
+        })
+        .await;
+        cluster.agree([1, 2, 3]).await;
+    };
+    let (at, hash) = cluster.host(1).recent_hashes()[0];
+    compare(at, hash).await;
+    assert_eq!(cluster.host(1).status().unwrap().alarms, [], "equal states raise no alarm");
+    compare(at, StateHash::default()).await;
+    eventually("the alarm", async || {
+        let alarms = cluster.leader().await.status().unwrap().alarms;
+        alarms.contains(&Alarm { kind: AlarmKind::Corrupt, node: 1 }).then_some(())
     })
     .await;
 }

@@ -1,0 +1,142 @@
+//! `roostctl` as programs use it: JSON on stdout and nothing else there, and exit codes that say what happened.
+
+use serde_json::Value;
+
+use crate::support::{Cluster, ctl, soon};
+
+/// The JSON of a command that succeeds.
+async fn json(cluster: &Cluster, words: &[&str]) -> Value {
+    cluster.ctl(&[&["-o", "json"], words].concat()).await.json()
+}
+
+#[track_caller]
+fn assert_keys(value: &Value, keys: &[&str]) {
+    let mut found: Vec<&str> = value.as_object().expect("an object").keys().map(String::as_str).collect();
+    let mut keys = keys.to_vec();
+    found.sort_unstable();
+    keys.sort_unstable();
+    assert_eq!(found, keys);
+}
+
+const STATUS_KEYS: [&str; 17] = [
+    "state",
+    "term",
+    "leader",
+    "first_log_index",
+    "last_log_index",
+    "committed_index",
+    "applied_index",
+    "snapshot_index",
+    "state_hash",
+    "state_hash_index",
+    "apply_version",
+    "apply_version_supported",
+    "wal_sync_p99_us",
+    "uptime_ms",
+    "version",
+    "incarnation",
+    "alarms",
+];
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_command_prints_its_documented_json() {
+    let mut cluster = Cluster::start(3).await;
+    cluster.client(1).create("books").await.unwrap();
+    let leader = cluster.leader().await;
+
+    let status = json(&cluster, &["cluster", "status"]).await;
+    assert_keys(&status, &["cluster_id", "asked_node", "leader", "term", "nodes"]);
+    assert_eq!((status["leader"].as_u64(), status["asked_node"].as_u64()), (Some(leader), Some(1)));
+    assert_eq!(status["nodes"].as_array().unwrap().len(), 3);
+    for node in status["nodes"].as_array().unwrap() {
+        assert_keys(node, &["member", "reachable", "error", "took_us", "status"]);
+        assert_keys(&node["member"], &["id", "role", "address", "incarnation", "matched_index", "lag_entries"]);
+        assert_keys(&node["status"], &STATUS_KEYS);
+        let leads = node["member"]["id"].as_u64() == Some(leader);
+        assert_eq!(node["status"]["state"], if leads { "leader" } else { "follower" });
+        assert_eq!((&node["reachable"], &node["error"]), (&Value::Bool(true), &Value::Null));
+        assert_eq!(node["status"]["alarms"], Value::Array(Vec::new()));
+    }
+
+    let list = json(&cluster, &["member", "list"]).await;
+    assert_keys(&list, &["term", "leader", "members"]);
+    assert_eq!(list["members"][2]["address"]["peer"], cluster.at(3).peer);
+    let shown = json(&cluster, &["leader", "show"]).await;
+    assert_keys(&shown, &["leader", "term", "address"]);
+    assert_eq!(shown["address"]["internal"], cluster.at(leader).internal);
+    let hash = json(&cluster, &["state", "hash", "--all"]).await;
+    assert_keys(&hash, &["index", "equal", "nodes"]);
+    assert_keys(&hash["nodes"][0], &["node_id", "hash", "error"]);
+    assert_eq!(json(&cluster, &["alarm", "list"]).await, serde_json::json!({ "alarms": [] }));
+    let snapshot = json(&cluster, &["snapshot", "trigger"]).await;
+    assert_keys(&snapshot, &["node_id", "index"]);
+    let newest = json(&cluster, &["snapshot", "status"]).await;
+    assert_keys(&newest, &["node_id", "index", "term", "first_log_index", "last_log_index", "applied_index"]);
+    assert!(newest["index"].as_u64() >= snapshot["index"].as_u64());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_log_and_the_oracle_are_readable() {
+    let cluster = Cluster::start(3).await;
+    let from_api = cluster.client(2).timestamp().await.unwrap();
+    let now = json(&cluster, &["tso", "now"]).await;
+    assert_keys(&now, &["timestamp", "physical_ms", "logical", "utc"]);
+    assert!(now["timestamp"].as_u64().unwrap() > from_api);
+    let decoded = ctl::run(&[], &["-o", "json", "tso", "decode", &now["timestamp"].to_string()]).await.json();
+    assert_eq!(decoded, now, "and no cluster is needed to decode");
+
+    cluster.client(1).create("readable").await.unwrap();
+    let tail = cluster.ctl(&["-o", "json", "log", "tail", "-n", "1000"]).await.ok();
+    let entries: Vec<Value> = tail.stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    for pair in entries.windows(2) {
+        assert_eq!(pair[0]["index"].as_u64().unwrap() + 1, pair[1]["index"].as_u64().unwrap());
+    }
+    assert_keys(&entries[0], &["index", "term", "kind", "text"]);
+    assert!(entries.iter().any(|entry| entry["text"].as_str().unwrap().contains("readable")), "{}", tail.stdout);
+    assert!(entries.iter().any(|entry| entry["kind"] == "membership"));
+    let few = cluster.ctl(&["-o", "json", "log", "tail", "-n", "3"]).await.ok();
+    assert_eq!(few.stdout.lines().count(), 3);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn exit_codes_tell_what_happened() {
+    let mut cluster = Cluster::start(3).await;
+    let leader = cluster.leader().await;
+    cluster.ctl(&["cluster", "health"]).await.ok();
+    for destructive in [
+        &["member", "remove", "3"][..],
+        &["member", "replace", "3", "4", "--peer", "h:1", "--client", "h:2", "--internal", "h:3"],
+        &["alarm", "disarm"],
+    ] {
+        cluster.ctl(destructive).await.refused(5, "--yes");
+    }
+    cluster.ctl(&["member", "remove"]).await.refused(2, "NODE_ID");
+    cluster.ctl(&["no", "such"]).await.refused(2, "no");
+    cluster.ctl(&["--timeout", "never", "leader", "show"]).await.refused(2, "never");
+
+    cluster.node(leader).kill();
+    cluster.leader().await;
+    let health = cluster.ctl(&["-o", "json", "cluster", "health"]).await;
+    assert_eq!(health.code, 6, "{health:?}");
+    let verdict: Value = serde_json::from_str(&health.stdout).unwrap();
+    assert_keys(&verdict, &["verdict", "reasons", "alarms", "leader", "term", "voters", "voters_reachable"]);
+    assert_eq!((&verdict["verdict"], &verdict["voters_reachable"]), (&"degraded".into(), &2.into()), "{verdict}");
+    cluster.ctl(&["cluster", "health", "--allow-degraded"]).await.ok();
+    cluster.ctl(&["state", "hash", "--all"]).await.code_is(1);
+
+    let last = cluster.answering()[0];
+    let other = cluster.answering()[1];
+    cluster.node(other).kill();
+    // Until its lease is over, one of three may still answer.
+    let alone = soon("one of three gives no timestamp", async || {
+        let ran = cluster.ctl(&["--timeout", "3s", "tso", "now"]).await;
+        (ran.code != 0).then_some(ran)
+    })
+    .await;
+    eprintln!("DEBUG {alone:?}");
+    assert!(matches!(alone.code, 1 | 4) && alone.stdout.is_empty(), "{alone:?}");
+    let unhealthy = cluster.ctl(&["cluster", "health", "--allow-degraded"]).await;
+    assert_eq!(unhealthy.code, 6, "{unhealthy:?}");
+    cluster.node(last).kill();
+    cluster.ctl(&["--timeout", "2s", "cluster", "status"]).await.refused(3, "no node could be reached");
+}
