@@ -14,7 +14,7 @@ use crate::system::{self, Alarm, AlarmKind, SystemCommand};
 
 const PERIOD: Duration = Duration::from_secs(1);
 /// The log is purged in steps of at least this many entries.
-const PURGE_STEP: u64 = 10_000;
+const PURGE_STEP: u64 = 1_000;
 
 const SUBMIT_TIMEOUT: Duration = Duration::from_secs(2);
 /// Rounds between two comparisons of all nodes' state hashes.

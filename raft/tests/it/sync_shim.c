@@ -1,5 +1,6 @@
 /* Notes in ROOST_SYNC_JOURNAL what a power loss would keep: each file's size at its last sync, and renames, truncations
- * and removals, which count as durable at once; and what was written to the mark. Preloaded into the child of a crash test. */
+ * and removals, which count as durable at once; and what was written to the mark.
+ * Preloaded into the child of a crash test. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <fcntl.h>

@@ -113,8 +113,8 @@ fn synced_sizes(journal: &str) -> HashMap<PathBuf, u64> {
     sizes
 }
 
-/// The kernel may write pages back at any time, so the disk holds the mark as it was at its last sync or after any write
-/// since. This is the version of those that demands the longest log.
+/// The kernel may write pages back at any time, so the disk holds the mark as it was at its last sync or after any
+/// write since. This is the version of those that demands the longest log.
 fn severest_mark(journal: &str) -> Vec<u8> {
     let mut content = vec![0u8; 56];
     let mut versions = vec![content.clone()];
