@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize};
 pub use admin::*;
 pub use server::*;
 
-/// What a schema may declare and a cluster may hold. Defaults are those of Milvus 2.6 (its setting in brackets), so that
-/// a client finds the same limits here.
+/// What a schema may declare and a cluster may hold. Defaults are those of Milvus 2.6 (its setting in brackets), so
+/// that a client finds the same limits here.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Limits {

@@ -67,8 +67,8 @@ impl Proposer {
         }
     }
 
-    /// Executes an idempotent command of a leader task; it is fenced by the term under which the task runs, and the task
-    /// knows whether the clock may be believed.
+    /// Executes an idempotent command of a leader task; it is fenced by the term under which the task runs, and the
+    /// task knows whether the clock may be believed.
     pub async fn propose_internal(&self, term: u64, command: Command) -> Result<Reply, Failure> {
         let at_ms = self.clock.now_ms();
         let source = format!("node {}", self.replica.node_id());

@@ -1,9 +1,9 @@
 //! A new cluster from a backup: what the state machine's rows need beyond what the host does (`roost_raft::restore`).
 //!
 //! Timestamps need nothing: an oracle starts at the clock or at the stored bound, whichever is later. Ids are skipped.
-//! Sessions go: a restored node takes a new boot number from its own clock, and if that clock is behind the old one's, a
-//! session kept would tell it for ever that its requests are too old. No late copy of an old request can come: forwarded
-//! calls name their cluster.
+//! Sessions go: a restored node takes a new boot number from its own clock, and if that clock is behind the old one's,
+//! a session kept would tell it for ever that its requests are too old. No late copy of an old request can come:
+//! forwarded calls name their cluster.
 
 use std::collections::BTreeMap;
 use std::io;

@@ -169,10 +169,19 @@ mod tests {
         }
 
         #[test]
-        fn entries_survive_a_round_trip(term in any::<u64>(), index in any::<u64>(), data in proptest::collection::vec(any::<u8>(), 0..100)) {
+        fn entries_survive_a_round_trip(
+            term in any::<u64>(),
+            index in any::<u64>(),
+            data in proptest::collection::vec(any::<u8>(), 0..100),
+        ) {
             let entry = Entry {
                 log_id: LogId::new(CommittedLeaderId::new(term), index),
-                payload: Payload::Normal(Command { kind: CommandKind::System, term, proposer: index, data: data.into() }),
+                payload: Payload::Normal(Command {
+                    kind: CommandKind::System,
+                    term,
+                    proposer: index,
+                    data: data.into(),
+                }),
             };
             prop_assert_eq!(decode_entry(encode_entry(&entry).unwrap().into()).unwrap(), entry);
         }

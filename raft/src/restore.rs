@@ -1,9 +1,9 @@
 //! A new cluster's first disk from a snapshot file, offline.
 //!
 //! Every node of the new cluster restores the same file with the same members and gets the same state, so the result
-//! holds nothing of this run or machine but the disk's incarnation. The cluster id is new: nodes of the old cluster, which
-//! may still run, are strangers to it. Log indexes (the events' revisions) move on, so that nobody takes a new revision
-//! for one that the old cluster handed out after the backup.
+//! holds nothing of this run or machine but the disk's incarnation. The cluster id is new: nodes of the old cluster,
+//! which may still run, are strangers to it. Log indexes (the events' revisions) move on, so that nobody takes a new
+//! revision for one that the old cluster handed out after the backup.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{File, OpenOptions};
@@ -93,8 +93,8 @@ fn found_cluster(
 ) -> io::Result<u64> {
     let mut position = Position::read(engine)?;
     let last = position.applied.map_or(0, |id| id.index());
-    // Term 0, as the first entry of any cluster has: the new disks have no vote, so the first election is in term 1, and
-    // an old, higher term here would make every later log id smaller than this one.
+    // Term 0, as the first entry of any cluster has: the new disks have no vote, so the first election is in term 1,
+    // and an old, higher term here would make every later log id smaller than this one.
     let log_id = LogId::new(CommittedLeaderId::new(0), last + INDEX_MARGIN);
     let voters: BTreeSet<NodeId> = members.keys().copied().collect();
     let membership = Membership::new(vec![voters], members.clone()).map_err(io::Error::other)?;

@@ -48,7 +48,11 @@ pub async fn run(node: &dyn Node, request: MemberReplaceRequest, reports: &Repor
         }
         match step {
             Step::Add => node.add_learner(new, address.clone()).await.map(drop)?,
-            Step::Wait => sleep(limits::REPLACE_POLL).await,
+            // Not to be found busy by a caller who was interrupted and asks again.
+            Step::Wait => tokio::select! {
+                () = sleep(limits::REPLACE_POLL) => {}
+                () = reports.closed() => return Err(hung_up()),
+            },
             Step::Swap => node.swap(old, new).await.map(drop)?,
             Step::Promote => node.promote(new).await.map(drop)?,
             Step::Remove => node.remove(old).await.map(drop)?,
@@ -110,8 +114,11 @@ fn progress(step: &Step, status: &NodeStatus, old: u64, new: u64) -> MemberRepla
 }
 
 async fn report(reports: &Reports, progress: MemberReplaceProgress) -> Result<(), Error> {
-    let hung_up = |_| Error::Failed("the caller hung up; asking again continues".to_owned());
-    reports.send(Ok(progress)).await.map_err(hung_up)
+    reports.send(Ok(progress)).await.map_err(|_| hung_up())
+}
+
+fn hung_up() -> Error {
+    Error::Failed("the caller hung up; asking again continues".to_owned())
 }
 
 #[cfg(test)]

@@ -106,9 +106,10 @@ pub fn is_transport(status: &Status) -> bool {
     status.source().is_some_and(|source| !source.is::<tonic::TimeoutExpired>())
 }
 
-/// Whether another attempt through another node may succeed: the leader moved, or the connection broke.
+/// Whether another attempt may succeed: the leader moved, the connection broke, or an earlier attempt is still ending.
 pub fn is_passing(status: &Status) -> bool {
-    is_transport(status) || status.code() == Code::Unavailable || is_no_leader(status)
+    let busy = reason(status) == Some("busy");
+    busy || is_transport(status) || status.code() == Code::Unavailable || is_no_leader(status)
 }
 
 /// The server's `roost-reason`, if it gave one.
@@ -160,6 +161,14 @@ mod tests {
         assert_eq!(Failure::from_status("n", &status).exit_code(), 1);
         status.metadata_mut().insert(REASON_KEY, tonic::metadata::MetadataValue::from_static("no-leader"));
         assert_eq!(Failure::from_status("n", &status).exit_code(), 4);
+        assert!(is_passing(&status));
+    }
+
+    #[test]
+    fn an_attempt_that_still_ends_is_waited_for() {
+        let mut status = Status::resource_exhausted("too many replacements");
+        assert!(!is_passing(&status));
+        status.metadata_mut().insert(REASON_KEY, tonic::metadata::MetadataValue::from_static("busy"));
         assert!(is_passing(&status));
     }
 

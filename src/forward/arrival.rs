@@ -33,11 +33,11 @@ impl ArrivalLayer {
 
 impl ArrivalLayer {
     /// Attaches the stamp that the call carries. What peers ask for themselves carries none, and needs none.
-    fn believe(&self, request: &mut Request<Body>) -> Result<(), Response<Body>> {
+    fn believe(&self, request: &mut Request<Body>) -> Result<(), replica::Error> {
         let Some(stamp) = Call::read(request.headers()) else { return Ok(()) };
         let cluster = request.headers().get(CLUSTER).map_or(&[][..], http::HeaderValue::as_bytes);
         if cluster != self.replica.cluster_id().as_bytes() {
-            return Err(retry::status(&replica::Error::NotLeader).into_http());
+            return Err(replica::Error::NotLeader);
         }
         request.extensions_mut().insert(stamp);
         Ok(())
@@ -83,7 +83,7 @@ where
             return Box::pin(async move { Ok(local(inner, request).await) });
         }
         if let Err(elsewhere) = self.layer.believe(&mut request) {
-            return Box::pin(std::future::ready(Ok(elsewhere)));
+            return Box::pin(std::future::ready(Ok(retry::status(&elsewhere).into_http())));
         }
         let running = CutOff(self.layer.runtime.spawn(local(inner, request)));
         Box::pin(async move {

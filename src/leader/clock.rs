@@ -1,7 +1,7 @@
 //! Wall time that one wrong clock cannot run away with.
 //! The oracle follows the wall clock only as far as `max_ahead` past what is trusted: the replicated bound plus elapsed
-//! monotonic time, or, once the wall clock claims more, the median of the voters' clocks. A new leader's clock is settled
-//! before anything is stamped by it: the replicated time never goes back.
+//! monotonic time, or, once the wall clock claims more, the median of the voters' clocks. A new leader's clock is
+//! settled before anything is stamped by it: the replicated time never goes back.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -50,8 +50,8 @@ pub struct GuardedClock {
     /// Trusted wall time minus monotonic time, in milliseconds.
     trusted_offset: AtomicI64,
     max_ahead_ms: u64,
-    /// The last term whose leader, this node, may stamp by this clock; 0 for none. Terms do not come again, so the end of
-    /// a reign need not take it back.
+    /// The last term whose leader, this node, may stamp by this clock; 0 for none. Terms do not come again, so the end
+    /// of a reign need not take it back.
     settled: watch::Sender<u64>,
 }
 

@@ -142,15 +142,23 @@ mod tests {
         let replica = SoloReplica::new();
         let recorder = Arc::new(Recorder(parking_lot::Mutex::default(), AtomicU64::new(0)));
         let running = tokio::spawn(run(replica.clone(), vec![recorder.clone()]));
-        let settle = || tokio::time::sleep(RESTART_DELAY + Duration::from_millis(100));
+        let lines = async |count| {
+            let within = Duration::from_secs(20);
+            let written = async {
+                while recorder.0.lock().len() < count {
+                    tokio::time::sleep(Duration::from_millis(5)).await;
+                }
+            };
+            tokio::time::timeout(within, written).await.unwrap();
+        };
         replica.lead(4);
-        settle().await;
+        lines(3).await;
         replica.follow(5, Some(2));
-        settle().await;
+        lines(4).await;
         replica.lead(6);
-        settle().await;
+        lines(5).await;
         replica.lead(7);
-        settle().await;
+        lines(7).await;
         let log = recorder.0.lock().clone();
         let expected =
             ["start 4", "end 4", "start 4", "end 4", "start 6", "end 6", "start 7"].map(str::to_owned).to_vec();

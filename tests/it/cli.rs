@@ -102,7 +102,8 @@ async fn the_log_and_the_oracle_are_readable() {
 async fn exit_codes_tell_what_happened() {
     let mut cluster = Cluster::start(3).await;
     let leader = cluster.leader().await;
-    cluster.ctl(&["cluster", "health"]).await.ok();
+    // Degraded, if the disk that all tests share is slow at this moment.
+    cluster.ctl(&["cluster", "health", "--allow-degraded"]).await.ok();
     for destructive in [
         &["member", "remove", "3"][..],
         &["member", "replace", "3", "4", "--peer", "h:1", "--client", "h:2", "--internal", "h:3"],
@@ -133,7 +134,6 @@ async fn exit_codes_tell_what_happened() {
         (ran.code != 0).then_some(ran)
     })
     .await;
-    eprintln!("DEBUG {alone:?}");
     assert!(matches!(alone.code, 1 | 4) && alone.stdout.is_empty(), "{alone:?}");
     let unhealthy = cluster.ctl(&["cluster", "health", "--allow-degraded"]).await;
     assert_eq!(unhealthy.code, 6, "{unhealthy:?}");

@@ -1,5 +1,6 @@
 //! Tests from outside: clusters of real `roostd` processes on loopback, spoken to as users do, and the tidiness of the
 //! sources. One binary, so that everything is linked once.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that fails should say where")]
 
 mod cli;
 mod cluster;

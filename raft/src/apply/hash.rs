@@ -1,5 +1,5 @@
-//! A hash over every replicated row that does not depend on the order of changes: equal on all nodes at an equal applied
-//! index, kept up incrementally, recomputable from a snapshot.
+//! A hash over every replicated row that does not depend on the order of changes: equal on all nodes at an equal
+//! applied index, kept up incrementally, recomputable from a snapshot.
 
 use std::fmt;
 

@@ -1,7 +1,8 @@
 //! `RaftStateMachine`: applies batches, publishes events after the write, then answers; builds and installs snapshots.
 //!
 //! Apply does not sync. The quorum's log holds every applied entry durably, the position lies in the same batch as the
-//! rows, and a purge comes later in the same write-ahead log, so a crash only means applying some entries again, exactly.
+//! rows, and a purge comes later in the same write-ahead log, so a crash only means applying some entries again,
+//! exactly.
 
 use std::io;
 use std::path::PathBuf;

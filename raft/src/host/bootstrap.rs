@@ -43,8 +43,8 @@ impl<M: Machine> HostCore<M> {
             let known = reply.into_inner().your_incarnation;
             if !known.is_empty() && known != own {
                 return Some(format!(
-                    "node {} is a member already, on disk {known}, but this disk is new ({own}): its data directory was \
-                     wiped or swapped. Start a node under a new id and run `roostctl member replace`",
+                    "node {} is a member already, on disk {known}, but this disk is new ({own}): its data directory \
+                     was wiped or swapped. Start a node under a new id and run `roostctl member replace`",
                     self.identity.node_id
                 ));
             }

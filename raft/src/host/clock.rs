@@ -9,7 +9,8 @@ use rustix::time::{ClockId, clock_gettime};
 const TOLERANCE_NS: i128 = 50_000_000;
 
 /// How far the clocks that go on during a suspension are ahead of the monotonic one, in nanoseconds: CLOCK_BOOTTIME for
-/// a suspended machine, CLOCK_REALTIME for a paused one (a step of the wall clock counts too; that costs a quorum round).
+/// a suspended machine, CLOCK_REALTIME for a paused one (a step of the wall clock counts too; that costs a quorum
+/// round).
 type Gaps = [i128; 2];
 
 fn read(clock: ClockId) -> i128 {

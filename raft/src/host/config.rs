@@ -80,7 +80,8 @@ impl HostConfig {
         Some(ClusterId(u128::from_be_bytes(id)))
     }
 
-    /// `may_elect`: whether the node may campaign from the start; a restarted one waits out the lease it may have granted.
+    /// `may_elect`: whether the node may campaign from the start; a restarted one waits out the lease it may have
+    /// granted.
     pub(super) fn openraft(&self, may_elect: bool) -> Result<Config, StartError> {
         let config = Config {
             cluster_name: "roost".into(),

@@ -1,5 +1,5 @@
-//! What a node looks after all the time: free space, the size of its log, the speed of its disk, and, on the leader, the
-//! apply version that everybody can execute.
+//! What a node looks after all the time: free space, the size of its log, the speed of its disk, and, on the leader,
+//! the apply version that everybody can execute.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;

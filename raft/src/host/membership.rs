@@ -99,7 +99,8 @@ impl<M: Machine> HostCore<M> {
         }
     }
 
-    /// Asks a voter to take over: `to`, or the one that holds most of the log. Success shows in [`HostCore::leadership`].
+    /// Asks a voter to take over: `to`, or the one that holds most of the log. Success shows in
+    /// [`HostCore::leadership`].
     pub async fn start_transfer(&self, to: Option<NodeId>) -> Result<NodeId, ChangeError> {
         self.require_leader()?;
         let voters = self.voters();
@@ -112,7 +113,8 @@ impl<M: Machine> HostCore<M> {
         if voters.len() < 2 {
             return Err(ChangeError::Invalid("there is no other voter".into()));
         }
-        // From the trigger on, this node takes no proposals and sends no heartbeats, so the target must be ready for it.
+        // From the trigger on, this node takes no proposals and sends no heartbeats, so the target must be ready for
+        // it.
         let deadline = Instant::now() + TRANSFER_WAIT;
         let target = loop {
             if let Some(target) = self.ready_to_lead(to) {
@@ -134,7 +136,8 @@ impl<M: Machine> HostCore<M> {
         cleared.map(drop).map_err(|error| ChangeError::TimedOut(error.to_string()))
     }
 
-    /// A voter (the wanted one, or the one with most of the log) that answered within the lease and lacks next to nothing.
+    /// A voter (the wanted one, or the one with most of the log) that answered within the lease and lacks next to
+    /// nothing.
     fn ready_to_lead(&self, wanted: Option<NodeId>) -> Option<NodeId> {
         let metrics = self.raft.metrics();
         let metrics = metrics.borrow_watched();

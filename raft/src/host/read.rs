@@ -13,7 +13,8 @@ use crate::network::proto::ReadIndexRequest;
 pub(super) type Flight = tokio::sync::Mutex<()>;
 
 impl<M: Machine> HostCore<M> {
-    /// Returns, with the applied index, once [`HostCore::view`] shows everything that was acknowledged before this call.
+    /// Returns, with the applied index, once [`HostCore::view`] shows everything that was acknowledged before this
+    /// call.
     pub async fn read_barrier(&self, deadline: Instant) -> Result<u64, ReadError> {
         let index = timeout_at(deadline, self.read_index()).await.map_err(|_| ReadError::NoQuorum)??;
         let mut applied = self.shared.applied.subscribe();
@@ -43,7 +44,8 @@ impl<M: Machine> HostCore<M> {
             };
             match attempt {
                 Err(ReadError::NotLeader | ReadError::NoLeader | ReadError::NoQuorum) => {
-                    // Leadership is changing, or the lease ran out: wait for news or a moment. The caller's deadline bounds it.
+                    // Leadership is changing, or the lease ran out: wait for news or a moment. The caller's deadline
+                    // bounds it.
                     let mut changes = self.leadership.clone();
                     let _ = tokio::time::timeout(self.retry_pause, changes.changed()).await;
                 }

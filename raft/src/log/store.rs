@@ -35,14 +35,14 @@ const POINT_DELETES_MAX: u64 = 4096;
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     #[error(
-        "this disk has lost acknowledged data: its log ends at index {found_index} (vote of term {found_term}), but index \
-         {} (vote of term {}) was durable before. Keep the directory for diagnosis; start this node on an empty directory \
-         under a new node id and run `roostctl member replace`", synced.index, synced.vote_term
+        "this disk has lost acknowledged data: its log ends at index {found_index} (vote of term {found_term}), but \
+         index {} (vote of term {}) was durable before. Keep the directory for diagnosis; start this node on an empty \
+         directory under a new node id and run `roostctl member replace`", synced.index, synced.vote_term
     )]
     Lost { found_index: u64, found_term: u64, synced: Synced },
     #[error(
-        "synced.mark is missing or damaged, so it cannot be told whether this disk still holds all that it acknowledged. \
-         Put the file back, or start this node on an empty directory under a new node id and run `roostctl member replace`"
+        "synced.mark is missing or damaged, so it cannot be told whether this disk still holds all that it \
+         acknowledged. Put the file back, or start this node on an empty directory under a new node id and run `roostctl member replace`"
     )]
     NoMark,
     #[error("the Raft log cannot be read: {0}")]

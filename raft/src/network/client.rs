@@ -86,8 +86,8 @@ pub struct PeerClient {
     failed_openings: usize,
 }
 
-/// Waits between attempts to reach a peer. Short: a healed network must carry traffic within milliseconds, and a refused
-/// connection costs little.
+/// Waits between attempts to reach a peer. Short: a healed network must carry traffic within milliseconds, and a
+/// refused connection costs little.
 const BACKOFF_MS: [u64; 4] = [20, 40, 80, 160];
 /// Every wait after those.
 const BACKOFF_MS_MAX: u64 = 200;

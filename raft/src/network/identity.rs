@@ -154,8 +154,8 @@ impl Identity {
             && expected != self.incarnation
         {
             return Err(Denied::Replaced(format!(
-                "the cluster knows node {} on disk {expected:016x}, but this disk is {:016x}: the data directory was wiped or \
-                 swapped. Start a node under a new id and run `roostctl member replace`",
+                "the cluster knows node {} on disk {expected:016x}, but this disk is {:016x}: the data directory was \
+                 wiped or swapped. Start a node under a new id and run `roostctl member replace`",
                 self.node_id, self.incarnation
             )));
         }

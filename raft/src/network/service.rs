@@ -51,7 +51,8 @@ impl<M: Machine> PeerService<M> {
         })
     }
 
-    /// A restarted voter has forgotten the lease it granted before; it does not help to elect anybody until that is over.
+    /// A restarted voter has forgotten the lease it granted before; it does not help to elect anybody until that is
+    /// over.
     fn check_may_vote(&self) -> Result<(), Status> {
         if self.host.may_vote() {
             Ok(())

@@ -94,7 +94,8 @@ pub fn write_snapshot(view: &dyn Read, header: &SnapshotHeader, out: &mut dyn Wr
     Ok(rows)
 }
 
-/// Reads a snapshot chunk by chunk and checks it on the way. Whole only once [`SnapshotReader::next_chunk`] gave `None`.
+/// Reads a snapshot chunk by chunk and checks it on the way. Whole only once [`SnapshotReader::next_chunk`] gave
+/// `None`.
 pub struct SnapshotReader<R> {
     input: R,
     hasher: blake3::Hasher,

@@ -1,8 +1,8 @@
 //! Replacing the whole state by a snapshot, so that a crash at any point leaves either the old state or the new one.
 //!
-//! The file is verified and durable first; a synced marker in `Space::META` then says "this file is being installed". The
-//! rows are cleared and written in batches; the last batch writes the position and removes the marker. A start that finds
-//! the marker does it all again from the file.
+//! The file is verified and durable first; a synced marker in `Space::META` then says "this file is being installed".
+//! The rows are cleared and written in batches; the last batch writes the position and removes the marker. A start that
+//! finds the marker does it all again from the file.
 
 use std::fs::File;
 use std::io::{self, BufReader, BufWriter, Write};
@@ -53,8 +53,8 @@ pub fn resume_install(engine: &dyn Engine, dir: &Path) -> io::Result<()> {
     }
     let file = SnapshotFile::verify(&dir.join(INSTALL_FILE)).map_err(|error| {
         let why = format!(
-            "a snapshot was being installed when this node died, and its file cannot be used ({error}). Start this node \
-             on an empty directory under a new node id and run `roostctl member replace`"
+            "a snapshot was being installed when this node died, and its file cannot be used ({error}). Start this \
+             node on an empty directory under a new node id and run `roostctl member replace`"
         );
         io::Error::new(error.kind(), why)
     })?;

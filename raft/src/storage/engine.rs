@@ -1,5 +1,5 @@
-//! What the host asks of a storage engine. Writes are ordered by one log: whatever was written earlier survives whenever
-//! something later does. Only [`Engine::sync`] makes them durable.
+//! What the host asks of a storage engine. Writes are ordered by one log: whatever was written earlier survives
+//! whenever something later does. Only [`Engine::sync`] makes them durable.
 
 use std::io;
 use std::sync::Arc;

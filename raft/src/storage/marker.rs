@@ -1,5 +1,5 @@
-//! Whose disk this is. Written before anything else and checked at every start, so that a node never runs on the data of
-//! another node or cluster, or in a format that this binary does not know.
+//! Whose disk this is. Written before anything else and checked at every start, so that a node never runs on the data
+//! of another node or cluster, or in a format that this binary does not know.
 
 use std::fmt;
 use std::io;

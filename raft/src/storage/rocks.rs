@@ -1,8 +1,8 @@
 //! The engine on RocksDB: four column families, one write-ahead log.
 //!
-//! Recovery is point-in-time, so a torn tail of the log is cut and whatever precedes it is kept; `wal.rs` refuses a disk
-//! on which that cut went below what was acknowledged. The log is never flushed by hand and writes are never reordered,
-//! because every durability argument of this crate rests on the order of that one log.
+//! Recovery is point-in-time, so a torn tail of the log is cut and whatever precedes it is kept; `wal.rs` refuses a
+//! disk on which that cut went below what was acknowledged. The log is never flushed by hand and writes are never
+//! reordered, because every durability argument of this crate rests on the order of that one log.
 
 use std::io;
 use std::mem::ManuallyDrop;

@@ -1,8 +1,8 @@
 //! Group commit: one long-lived thread syncs the write-ahead log and completes everybody who waited for it.
 //!
-//! Writers put their rows into the engine first and queue a [`Job`] then. The thread takes all queued jobs, syncs once and
-//! completes them in order, so N concurrent writers cost one fsync. A failed sync aborts the process: the kernel may have
-//! dropped the dirty pages, so a second attempt would report success for data that is gone.
+//! Writers put their rows into the engine first and queue a [`Job`] then. The thread takes all queued jobs, syncs once
+//! and completes them in order, so N concurrent writers cost one fsync. A failed sync aborts the process: the kernel
+//! may have dropped the dirty pages, so a second attempt would report success for data that is gone.
 //!
 //! After each sync the thread notes in `synced.mark` how far the log is durable. Point-in-time recovery silently cuts a
 //! damaged log; the mark turns that into a refusal to start.
@@ -57,8 +57,8 @@ pub struct Wal {
     mark_was_missing: bool,
 }
 
-/// The queue and the thread behind it. The last owner waits for the thread, so that nothing touches the engine while the
-/// process ends.
+/// The queue and the thread behind it. The last owner waits for the thread, so that nothing touches the engine while
+/// the process ends.
 struct SyncThread {
     jobs: Option<SyncSender<Job>>,
     handle: Option<JoinHandle<()>>,
@@ -208,7 +208,7 @@ fn note(mark: &Mutex<MarkFile>, jobs: &[Job]) -> io::Result<()> {
 }
 
 fn die(error: &io::Error) -> ! {
-    tracing::error!(%error, "the write-ahead log could not be synced; what it holds is unknown, so this node stops now");
+    tracing::error!(%error, "the write-ahead log could not be synced; what it holds is unknown: this node stops now");
     eprintln!("roost: fsync failed: {error}. Check the disk, then restart; the node catches up from its peers.");
     std::process::abort();
 }
