@@ -190,7 +190,8 @@ fn announce(txn: &mut Txn<'_>, node: NodeId, incarnation: u64, apply_version: u3
             Ok(SystemReply::Refused(format!("node id {node} was removed and is never reused")))
         }
         Some(known) if known.incarnation != incarnation => Ok(SystemReply::Refused(format!(
-            "node {node} is known on disk {:016x}, not {incarnation:016x}; use `roostctl member replace` for a new disk",
+            "node {node} is known on disk {:016x}, not {incarnation:016x}; use `roostctl member replace` for a new \
+             disk",
             known.incarnation
         ))),
         _ => {

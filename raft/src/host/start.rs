@@ -137,7 +137,10 @@ impl<M: Machine> Host<M> {
 impl<M: Machine> Drop for Host<M> {
     fn drop(&mut self) {
         if let Some(runtime) = self.runtime.lock().take() {
-            runtime.shutdown_background();
+            // On a thread of its own, because a runtime must not be waited for on another one's. Waited for, because
+            // RocksDB must not be used any more when the process ends.
+            let ending = std::thread::spawn(move || runtime.shutdown_timeout(STOP_TIMEOUT));
+            let _ = ending.join();
         }
     }
 }

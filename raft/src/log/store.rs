@@ -42,7 +42,8 @@ pub enum OpenError {
     Lost { found_index: u64, found_term: u64, synced: Synced },
     #[error(
         "synced.mark is missing or damaged, so it cannot be told whether this disk still holds all that it \
-         acknowledged. Put the file back, or start this node on an empty directory under a new node id and run `roostctl member replace`"
+         acknowledged. Put the file back, or start this node on an empty directory under a new node id and \
+         run `roostctl member replace`"
     )]
     NoMark,
     #[error("the Raft log cannot be read: {0}")]
