@@ -131,7 +131,7 @@ impl<M: Machine> StateShared<M> {
         Ok(StateView { rows, position })
     }
 
-    /// A snapshot of this moment. Syncs first, so that the snapshot never knows more than the disk.
+    /// A snapshot of this moment. What is applied between the sync and the pin is committed: a quorum's disks hold it.
     pub async fn snapshot(&self) -> io::Result<Snapshot> {
         self.wal.barrier().await?;
         let view = self.view()?;
