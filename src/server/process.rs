@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use clap::Parser;
 use roost_raft::Host;
@@ -25,6 +26,8 @@ use crate::{boot, telemetry};
 
 /// The process was told something it cannot work with.
 const EXIT_CONFIG: u8 = 2;
+/// How long the process waits for its last tasks.
+const END_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Why the node ended.
 #[derive(Debug, thiserror::Error)]
@@ -56,7 +59,9 @@ pub fn main() -> ExitCode {
         Err(error) => return complain(&error, 1),
     };
     let outcome = runtime.block_on(serve(&config));
-    runtime.shutdown_background();
+    // Waited for: tasks of open connections hold the database, and RocksDB aborts when it is used or closed while the
+    // process already ends.
+    runtime.shutdown_timeout(END_TIMEOUT);
     if config.ephemeral {
         // It was made up for this run; a leftover does no harm.
         let _ = std::fs::remove_dir_all(&config.node.data_dir);

@@ -85,18 +85,13 @@ impl<M: Machine> Host<M> {
             Builder::new_multi_thread().worker_threads(RAFT_THREADS).thread_name("raft").enable_all().build()?;
         let handle = runtime.handle().clone();
         let starting = handle.spawn(HostCore::start(config, machine));
-        let core = match starting.await {
-            Ok(Ok(core)) => core,
-            Ok(Err(error)) => {
-                runtime.shutdown_background();
-                return Err(error);
-            }
+        match starting.await.unwrap_or_else(|panic| Err(StartError::Raft(panic.to_string()))) {
+            Ok(core) => Ok(Arc::new(Host { core, runtime: Mutex::new(Some(runtime)), handle })),
             Err(error) => {
-                runtime.shutdown_background();
-                return Err(StartError::Raft(error.to_string()));
+                end(runtime).await;
+                Err(error)
             }
-        };
-        Ok(Arc::new(Host { core, runtime: Mutex::new(Some(runtime)), handle }))
+        }
     }
 
     /// The peers' service, to be served on the peer listener, on [`Host::runtime`].
@@ -127,9 +122,7 @@ impl<M: Machine> Host<M> {
         let _ = tokio::time::timeout(STOP_TIMEOUT, stopping).await;
         let runtime = self.runtime.lock().take();
         if let Some(runtime) = runtime {
-            // Waited for, so that nothing touches the disk any more when the process ends.
-            let ending = tokio::task::spawn_blocking(move || runtime.shutdown_timeout(STOP_TIMEOUT));
-            let _ = ending.await;
+            end(runtime).await;
         }
     }
 }
@@ -269,6 +262,11 @@ impl<M: Machine> HostCore<M> {
     pub fn voters(&self) -> BTreeSet<NodeId> {
         self.raft.metrics().borrow_watched().membership_config.voter_ids().collect()
     }
+}
+
+/// Ends Raft's runtime. Waited for, so that nothing touches the disk any more when the process ends.
+async fn end(runtime: Runtime) {
+    let _ = tokio::task::spawn_blocking(move || runtime.shutdown_timeout(STOP_TIMEOUT)).await;
 }
 
 /// Condenses openraft's metrics into who leads.
