@@ -1,5 +1,6 @@
 //! Compiles `proto/` into Rust without protoc: messages, clients, servers, and the descriptors for reflection.
-//! Every file under proto/milvus and proto/roost is taken, except peer.proto, which belongs to the crate `raft/`.
+//! Every file under proto/milvus, proto/etcd and proto/roost is taken, except peer.proto, which belongs to the crate
+//! `raft/`.
 use std::error::Error;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,8 +10,10 @@ fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo:rerun-if-changed=proto");
     let mut compiler = protox::Compiler::new(["proto"])?;
     compiler.include_imports(true).include_source_info(true);
-    for file in proto_files("proto/milvus")?.iter().chain(&proto_files("proto/roost")?) {
-        compiler.open_file(file)?;
+    for folder in ["proto/milvus", "proto/etcd", "proto/roost"] {
+        for file in proto_files(folder)? {
+            compiler.open_file(file)?;
+        }
     }
     // Encoded by protox itself, because decoding it here would drop the privilege annotations.
     let out_dir = PathBuf::from(std::env::var("OUT_DIR")?);

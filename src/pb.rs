@@ -1,5 +1,6 @@
 //! The wire: what build.rs generated from `proto/`, one module for each package.
-//! `common`, `schema`, `milvus` and `rootcoord` are Milvus 2.6's contract; `admin`, `tso` and `store` are Roost's own.
+//! `common`, `schema`, `milvus` and `rootcoord` are Milvus 2.6's contract, `etcd` is etcd v3's; `admin`, `relay`, `tso`
+//! and `store` are Roost's own.
 
 /// Generated code names sibling packages by relative paths, so it keeps the packages' own nesting.
 #[allow(clippy::all, clippy::pedantic, missing_docs, rustdoc::all, unreachable_pub, reason = "generated code")]
@@ -9,8 +10,18 @@ mod packages {
 
 pub use packages::milvus::proto::{common, milvus, rootcoord, schema};
 pub use packages::roost::admin::v1 as admin;
+pub use packages::roost::relay::v1 as relay;
 pub use packages::roost::store::v1 as store;
 pub use packages::roost::tso::v1 as tso;
+
+/// etcd v3's packages, under the names of what they hold.
+pub mod etcd {
+    pub use super::packages::authpb as auth;
+    pub use super::packages::etcdserverpb as api;
+    pub use super::packages::mvccpb as kv;
+    pub use super::packages::v3electionpb as election;
+    pub use super::packages::v3lockpb as lock;
+}
 
 /// Every package's descriptors, annotations included, for gRPC reflection.
 pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));

@@ -85,7 +85,11 @@ impl Proposer {
 
 /// What must pass while the disks are full, or they stay full.
 fn frees_space(command: &Command) -> bool {
-    matches!(command, Command::DropCollection(_) | Command::DropPartition(_) | Command::DropDatabase(_))
+    match command {
+        Command::DropCollection(_) | Command::DropPartition(_) | Command::DropDatabase(_) => true,
+        Command::Keyspace(command) => command.frees_space(),
+        _ => false,
+    }
 }
 
 fn proposal(entry: &Entry, urgent: bool, term: Option<u64>) -> Result<Proposal, Failure> {

@@ -19,14 +19,28 @@ impl Space {
     /// Replicated facts of the application: its typed tables.
     pub const STATE: Space = Space(3);
 
+    /// Replicated facts of the application: current rows of its key space.
+    pub const KEYS: Space = Space(4);
+    /// Replicated, not hashed: the key space's history in the order of its revisions.
+    pub const REVISIONS: Space = Space(5);
+    /// Replicated, not hashed: the key space's history in the order of its keys.
+    pub const VERSIONS: Space = Space(6);
+
     /// Every space, in the order of its number.
-    pub const ALL: [Space; 4] = [Space::META, Space::LOG, Space::SYSTEM, Space::STATE];
-    /// The spaces that a snapshot carries and that the state hash covers.
-    pub const REPLICATED: [Space; 2] = [Space::SYSTEM, Space::STATE];
+    pub const ALL: [Space; 7] =
+        [Space::META, Space::LOG, Space::SYSTEM, Space::STATE, Space::KEYS, Space::REVISIONS, Space::VERSIONS];
+    /// The spaces that a snapshot carries.
+    pub const REPLICATED: [Space; 5] = [Space::SYSTEM, Space::STATE, Space::KEYS, Space::REVISIONS, Space::VERSIONS];
+
+    /// Whether the state hash covers it. History is left out: it says again what the covered rows said once, and to hash
+    /// it would double the cost of a write.
+    pub fn hashed(self) -> bool {
+        !matches!(self, Space::META | Space::LOG | Space::REVISIONS | Space::VERSIONS)
+    }
 
     /// The column family's name.
     pub fn name(self) -> &'static str {
-        ["meta", "log", "system", "state"][self.0 as usize]
+        ["meta", "log", "system", "state", "keys", "revisions", "versions"][self.0 as usize]
     }
 }
 

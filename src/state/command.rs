@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 pub use super::collection::{CreateCollection, DropCollection};
 pub use super::database::{CreateDatabase, DropDatabase};
 pub use super::id::AllocId;
+pub use super::keyspace::KeyspaceCommand;
 pub use super::partition::{CreatePartition, DropPartition};
 pub use super::property::AlterCollectionProperties;
 use super::step::{Outcome, Step};
@@ -24,6 +25,7 @@ pub enum Command {
     AlterCollectionProperties(AlterCollectionProperties),
     AllocId(AllocId),
     ExtendTso(ExtendTso),
+    Keyspace(KeyspaceCommand),
 }
 
 impl Command {
@@ -39,6 +41,7 @@ impl Command {
             | Command::AlterCollectionProperties(_)
             | Command::AllocId(_)
             | Command::ExtendTso(_) => 1,
+            Command::Keyspace(_) => 2,
         }
     }
 
@@ -54,6 +57,7 @@ impl Command {
             Command::AlterCollectionProperties(_) => "alter_collection_properties",
             Command::AllocId(_) => "alloc_id",
             Command::ExtendTso(_) => "extend_tso",
+            Command::Keyspace(command) => command.name(),
         }
     }
 
@@ -69,6 +73,7 @@ impl Command {
             Command::AlterCollectionProperties(command) => command.apply(step),
             Command::AllocId(command) => command.apply(step),
             Command::ExtendTso(command) => command.apply(step),
+            Command::Keyspace(command) => command.apply(step),
         }
     }
 }
@@ -86,6 +91,7 @@ impl fmt::Display for Command {
             Command::AlterCollectionProperties(command) => command.fmt(f),
             Command::AllocId(command) => command.fmt(f),
             Command::ExtendTso(command) => command.fmt(f),
+            Command::Keyspace(command) => command.fmt(f),
         }
     }
 }

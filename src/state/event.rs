@@ -1,14 +1,61 @@
 //! What apply changed, for watches, caches and leader tasks. The host adds the log index as the revision.
 
+use std::sync::Arc;
+
+use super::keyspace::KeysChanged;
+
 /// One change. Ids and names only: whoever wants the row reads it at that revision or later.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Event {
-    DatabaseCreated { database_id: i64, name: String },
-    DatabaseDropped { database_id: i64, name: String },
-    CollectionCreated { database_id: i64, collection_id: i64, name: String },
-    CollectionDropped { database_id: i64, collection_id: i64, name: String },
-    CollectionAltered { database_id: i64, collection_id: i64, name: String },
-    PartitionCreated { collection_id: i64, partition_id: i64, name: String },
-    PartitionDropped { collection_id: i64, partition_id: i64, name: String },
-    TsoExtended { bound_ms: u64 },
+    DatabaseCreated {
+        database_id: i64,
+        name: String,
+    },
+    DatabaseDropped {
+        database_id: i64,
+        name: String,
+    },
+    CollectionCreated {
+        database_id: i64,
+        collection_id: i64,
+        name: String,
+    },
+    CollectionDropped {
+        database_id: i64,
+        collection_id: i64,
+        name: String,
+    },
+    CollectionAltered {
+        database_id: i64,
+        collection_id: i64,
+        name: String,
+    },
+    PartitionCreated {
+        collection_id: i64,
+        partition_id: i64,
+        name: String,
+    },
+    PartitionDropped {
+        collection_id: i64,
+        partition_id: i64,
+        name: String,
+    },
+    TsoExtended {
+        bound_ms: u64,
+    },
+    /// Keys of the etcd key space.
+    KeysChanged(Arc<KeysChanged>),
+    /// History below the revision is no longer read.
+    HistoryCompacted {
+        revision: i64,
+    },
+    LeaseGranted {
+        id: i64,
+        generation: u64,
+        ttl_s: i64,
+    },
+    /// Revoked or expired.
+    LeaseEnded {
+        id: i64,
+    },
 }

@@ -41,6 +41,7 @@ mod database;
 mod entry;
 mod event;
 pub mod id;
+pub mod keyspace;
 pub mod limits;
 pub mod name;
 mod partition;
@@ -93,7 +94,7 @@ pub struct Roost;
 impl Machine for Roost {
     type Event = Event;
 
-    const APPLY_VERSION: u32 = 1;
+    const APPLY_VERSION: u32 = 2;
 
     fn apply(
         &self,

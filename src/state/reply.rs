@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::codec;
+use super::keyspace::KeyspaceReply;
 use crate::error::Rejection;
 
 /// Stored by the variant's place: append variants, never reorder, change or remove one.
@@ -52,6 +53,7 @@ pub enum Reply {
     TsoExtended {
         bound_ms: u64,
     },
+    Keyspace(KeyspaceReply),
 }
 
 impl Reply {

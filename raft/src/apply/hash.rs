@@ -12,14 +12,20 @@ use crate::kv::Space;
 pub struct StateHash([u64; 4]);
 
 impl StateHash {
-    /// Takes a row in.
+    /// Takes a row in, if its space is covered.
     pub fn add(&mut self, space: Space, key: &[u8], value: &[u8]) {
+        if !space.hashed() {
+            return;
+        }
         let row = digest(space, key, value);
         self.0.iter_mut().zip(row).for_each(|(lane, part)| *lane = lane.wrapping_add(part));
     }
 
-    /// Takes a row out that was taken in before.
+    /// Takes a row out that was taken in before, if its space is covered.
     pub fn remove(&mut self, space: Space, key: &[u8], value: &[u8]) {
+        if !space.hashed() {
+            return;
+        }
         let row = digest(space, key, value);
         self.0.iter_mut().zip(row).for_each(|(lane, part)| *lane = lane.wrapping_sub(part));
     }

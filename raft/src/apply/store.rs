@@ -118,6 +118,10 @@ impl<M: Machine> StateStore<M> {
     fn changes(&self, txn: Txn<'_>, next: &mut Position) -> io::Result<Batch> {
         let mut batch = Batch::default();
         for ((space, key), value) in txn.into_rows() {
+            if !space.hashed() {
+                batch.ops.push((space, key, value));
+                continue;
+            }
             let old = self.shared.engine.get(space, &key)?;
             if old == value {
                 continue;

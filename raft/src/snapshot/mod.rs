@@ -108,4 +108,4 @@ impl SnapshotData {
 }
 
 /// The spaces in the order in which a snapshot holds them.
-const SPACES: [Space; 2] = Space::REPLICATED;
+const SPACES: [Space; 5] = Space::REPLICATED;

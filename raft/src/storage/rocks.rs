@@ -1,4 +1,4 @@
-//! The engine on RocksDB: four column families, one write-ahead log.
+//! The engine on RocksDB: a column family for each space, one write-ahead log.
 //!
 //! Recovery is point-in-time, so a torn tail of the log is cut and whatever precedes it is kept; `wal.rs` refuses a
 //! disk on which that cut went below what was acknowledged. The log is never flushed by hand and writes are never

@@ -43,6 +43,7 @@ impl Model {
             Command::AlterCollectionProperties(command) => self.alter(command),
             Command::AllocId(command) => Ok(self.alloc(command)),
             Command::ExtendTso(command) => Ok(self.extend(command)),
+            Command::Keyspace(_) => unreachable!("the key space has a model of its own"),
         }
     }
 

@@ -1,0 +1,116 @@
+//! What the log may ask of the key space, and what it answers.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use super::error::KeyspaceError;
+use crate::pb::etcd::kv;
+use crate::state::Reply;
+use crate::state::step::{Outcome, Step};
+
+/// Requests travel as the wire's own messages, validated by the proposer and again by apply. Stored by the variant's
+/// place: append variants, never reorder, change or remove one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum KeyspaceCommand {
+    /// An encoded `etcdserverpb.PutRequest`.
+    Put(#[serde(with = "serde_bytes")] Vec<u8>),
+    /// An encoded `etcdserverpb.DeleteRangeRequest`.
+    DeleteRange(#[serde(with = "serde_bytes")] Vec<u8>),
+    /// An encoded `etcdserverpb.TxnRequest` that may write.
+    Txn(#[serde(with = "serde_bytes")] Vec<u8>),
+    /// Gives up the history below `revision`; the rows go later, in [`KeyspaceCommand::ReclaimHistory`] steps.
+    Compact {
+        revision: i64,
+    },
+    /// `id` is not 0: the proposer chooses one. `ttl_s` is in seconds and already raised to the least TTL.
+    GrantLease {
+        id: i64,
+        ttl_s: i64,
+    },
+    RevokeLease {
+        id: i64,
+    },
+    /// By the leader: leases that ran out, each with the generation that ran out. A bounded number of keys goes in one
+    /// command; a lease with more of them stays, marked as expired, until a later command.
+    ExpireLeases {
+        leases: Vec<(i64, u64)>,
+    },
+    /// By the leader: what was left of leases that were not renewed for a while: id, generation, seconds. 0 forgets an
+    /// earlier note, because the lease was renewed.
+    CheckpointLeases {
+        leases: Vec<(i64, u64, i64)>,
+    },
+    /// By the leader: deletes a bounded number of compacted rows of history.
+    ReclaimHistory,
+}
+
+/// Stored by the variant's place: append variants, never reorder, change or remove one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum KeyspaceReply {
+    /// Refused; nothing changed.
+    Refused(KeyspaceError),
+    /// Put, DeleteRange, Txn: the encoded response message. Its header holds the revision only.
+    Done(#[serde(with = "serde_bytes")] Vec<u8>),
+    /// It was executed, but a copy of the request is not given the answer: it was too large to be kept.
+    DoneBefore,
+    /// `revision` is the key space's, for the header.
+    Compacted {
+        revision: i64,
+    },
+    LeaseGranted {
+        revision: i64,
+    },
+    LeaseRevoked {
+        revision: i64,
+    },
+    /// How many of the named leases are still there with keys to delete.
+    LeasesExpired {
+        remaining: u64,
+    },
+    LeasesCheckpointed,
+    /// Whether compacted rows are left.
+    HistoryReclaimed {
+        more: bool,
+    },
+}
+
+/// Keys that one command changed, in the order of the changes.
+#[derive(Clone, Debug, PartialEq)]
+pub struct KeysChanged {
+    pub revision: i64,
+    /// With `prev_kv` wherever there was one. `None` if they are too large to be held for every subscriber: read them
+    /// by [`super::changes`].
+    pub events: Option<Vec<kv::Event>>,
+}
+
+impl KeyspaceCommand {
+    pub fn name(&self) -> &'static str {
+        match self {
+            KeyspaceCommand::Put(_) => "etcd_put",
+            KeyspaceCommand::DeleteRange(_) => "etcd_delete_range",
+            KeyspaceCommand::Txn(_) => "etcd_txn",
+            KeyspaceCommand::Compact { .. } => "etcd_compact",
+            KeyspaceCommand::GrantLease { .. } => "etcd_grant_lease",
+            KeyspaceCommand::RevokeLease { .. } => "etcd_revoke_lease",
+            KeyspaceCommand::ExpireLeases { .. } => "etcd_expire_leases",
+            KeyspaceCommand::CheckpointLeases { .. } => "etcd_checkpoint_leases",
+            KeyspaceCommand::ReclaimHistory => "etcd_reclaim_history",
+        }
+    }
+
+    /// Frees space, so it passes while the disks are full.
+    pub fn frees_space(&self) -> bool {
+        !matches!(self, KeyspaceCommand::Put(_) | KeyspaceCommand::Txn(_) | KeyspaceCommand::GrantLease { .. })
+    }
+
+    pub(in crate::state) fn apply(&self, _step: &mut Step<'_, '_>) -> Outcome {
+        Ok(Reply::Keyspace(KeyspaceReply::Refused(KeyspaceError::KeyNotFound)))
+    }
+}
+
+impl fmt::Display for KeyspaceCommand {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}

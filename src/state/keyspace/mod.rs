@@ -1,0 +1,12 @@
+//! The multi-version key space behind the etcd v3 API: current rows, their history, compaction, leases.
+
+mod command;
+mod error;
+mod query;
+
+pub use command::{KeysChanged, KeyspaceCommand, KeyspaceReply};
+pub use error::KeyspaceError;
+pub use query::{
+    HashedKeys, Lease, QueryError, Revisions, changes, hash, lease, lease_keys, leases, range, read_txn, reads_only,
+    revisions,
+};
