@@ -5,14 +5,20 @@
 mod host;
 
 use std::io;
+use std::sync::Arc;
 use std::time::Instant;
 
+pub use roost_raft::apply::AppliedEvents;
 pub use roost_raft::host::{Applied, Proposal};
 use roost_raft::kv::Read;
 use roost_raft::types::Leadership;
-use tokio::sync::watch;
+use tokio::sync::{broadcast, watch};
 
+use crate::state::Event;
 pub use host::HostReplica;
+
+/// What apply changed, entry by entry, in the order of the log.
+pub type Events = broadcast::Receiver<Arc<AppliedEvents<Event>>>;
 
 /// Why there is no answer from the replicated state.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -76,6 +82,10 @@ pub trait Replica: Send + Sync + 'static {
 
     /// A consistent view of the tables as of now.
     fn view(&self) -> io::Result<Box<dyn Read + '_>>;
+
+    /// What is applied from now on, each after [`Replica::view`] shows it. An empty batch says that rows were replaced as
+    /// a whole (a snapshot was installed); a receiver that falls behind gets `Lagged`. After either, read the state again.
+    fn events(&self) -> Events;
 
     fn leadership(&self) -> watch::Receiver<Leadership>;
 

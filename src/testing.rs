@@ -9,10 +9,13 @@ use parking_lot::Mutex;
 use roost_raft::kv::{MemTables, Read, Txn};
 use roost_raft::machine::{ApplyContext, Machine};
 use roost_raft::types::Leadership;
-use tokio::sync::watch;
+use tokio::sync::{broadcast, watch};
 
-use crate::replica::{Applied, Error, Peer, Proposal, Replica};
-use crate::state::Roost;
+use crate::replica::{Applied, AppliedEvents, Error, Events, Peer, Proposal, Replica};
+use crate::state::{Event, Roost};
+
+/// Batches that a subscriber may fall behind: few, so that tests see it happen.
+const EVENTS_MAX: usize = 64;
 
 /// Applies what is proposed to in-memory tables, which may be shared by several of them.
 pub struct SoloReplica {
@@ -26,12 +29,18 @@ pub struct SoloReplica {
     pub members: Mutex<Vec<Peer>>,
 }
 
-#[derive(Default)]
 pub struct Tables {
     rows: MemTables,
     index: u64,
     /// The term that leads, so that a deposed replica's proposals and checks fail even before it notices.
     term: u64,
+    events: broadcast::Sender<Arc<AppliedEvents<Event>>>,
+}
+
+impl Default for Tables {
+    fn default() -> Self {
+        Tables { rows: MemTables::default(), index: 0, term: 0, events: broadcast::Sender::new(EVENTS_MAX) }
+    }
 }
 
 impl SoloReplica {
@@ -81,13 +90,17 @@ impl Replica for SoloReplica {
         }
         let mut tables = self.tables.lock();
         tables.index += 1;
-        let context = ApplyContext { index: tables.index, term, leader: self.id, apply_version: 1 };
+        let context = ApplyContext { index: tables.index, term, leader: self.id, apply_version: Roost::APPLY_VERSION };
+        let mut events = Vec::new();
         let (reply, rows) = {
             let mut txn = Txn::new(&tables.rows);
-            let reply = Roost.apply(&context, &proposal.command, &mut txn, &mut Vec::new()).unwrap();
+            let reply = Roost.apply(&context, &proposal.command, &mut txn, &mut events).unwrap();
             (reply, txn.into_rows())
         };
         tables.rows.commit(rows);
+        if !events.is_empty() {
+            let _ = tables.events.send(Arc::new(AppliedEvents { index: context.index, events }));
+        }
         if self.lose_answers.load(Ordering::Relaxed) {
             return Err(Error::Unknown("the test lost the answer".into()));
         }
@@ -103,6 +116,10 @@ impl Replica for SoloReplica {
 
     fn view(&self) -> io::Result<Box<dyn Read + '_>> {
         Ok(Box::new(self.tables.lock().rows.clone()))
+    }
+
+    fn events(&self) -> Events {
+        self.tables.lock().events.subscribe()
     }
 
     fn leadership(&self) -> watch::Receiver<Leadership> {

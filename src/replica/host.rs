@@ -10,7 +10,7 @@ use roost_raft::kv::Read;
 use roost_raft::types::{Leadership, Member};
 use tokio::sync::watch;
 
-use super::{Applied, Error, Peer, Proposal, Replica};
+use super::{Applied, Error, Events, Peer, Proposal, Replica};
 use crate::state::Roost;
 
 /// One node of the real cluster.
@@ -41,6 +41,10 @@ impl Replica for HostReplica {
 
     fn view(&self) -> io::Result<Box<dyn Read + '_>> {
         Ok(Box::new(self.host.view()?))
+    }
+
+    fn events(&self) -> Events {
+        self.host.events()
     }
 
     fn leadership(&self) -> watch::Receiver<Leadership> {

@@ -264,7 +264,8 @@ impl<M: Machine> RaftStateMachine<TypeConfig> for StateStore<M> {
     async fn install_snapshot(&mut self, meta: &SnapshotMeta, data: SnapshotData) -> io::Result<()> {
         off_the_core(|| self.install(meta, data))?;
         let shared = self.shared.clone();
-        shared.applied.send_replace(self.position.applied);
+        let index = self.position.applied.map_or(0, |id| id.index());
+        shared.publish(self.position.applied, vec![AppliedEvents { index, events: Vec::new() }]);
         let newest = shared.snapshot().await?;
         *shared.newest.lock() = Some(newest);
         Ok(())

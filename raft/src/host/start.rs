@@ -223,7 +223,8 @@ impl<M: Machine> HostCore<M> {
         self.leadership.clone()
     }
 
-    /// What changed, from now on. A receiver that falls behind gets `Lagged` and must read the state again.
+    /// What changed, from now on. A receiver that falls behind gets `Lagged` and must read the state again,
+    /// as it must after an empty batch: a snapshot was installed.
     pub fn events(&self) -> broadcast::Receiver<Arc<AppliedEvents<M::Event>>> {
         self.shared.events.subscribe()
     }
