@@ -10,6 +10,7 @@ pub mod client;
 pub mod config;
 pub mod ctl;
 pub mod error;
+pub mod etcd;
 pub mod failure;
 pub mod forward;
 pub mod gateway;

@@ -2,11 +2,13 @@
 //! what protects the server itself is a constant.
 
 mod admin;
+mod etcd;
 mod server;
 
 use serde::{Deserialize, Serialize};
 
 pub use admin::*;
+pub use etcd::*;
 pub use server::*;
 
 /// What a schema may declare and a cluster may hold. Defaults are those of Milvus 2.6 (its setting in brackets), so

@@ -1,0 +1,7 @@
+//! The etcd v3 API over the replicated key space: any etcd client may use a node as if it were etcd. Each service
+//! validates as etcd does, reads on this node after a barrier, and writes through the relay to the leader.
+
+pub mod error;
+mod header;
+
+pub use header::Headers;
