@@ -22,6 +22,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         .build_client(true)
         .build_server(true)
         .build_transport(false) // its `connect` would clash with the call Connect: use `new(channel)`
+        .bytes(".roost.relay.v1") // commands are handed on as they came, without a copy
         .btree_map(".") // a message's bytes must depend on its value alone: rows and state hashes are made of them
         .include_file("packages.rs")
         .compile_fds(compiler.file_descriptor_set())?;

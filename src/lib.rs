@@ -21,6 +21,7 @@ pub mod limits;
 pub mod metrics;
 pub mod pb;
 pub mod proposer;
+pub mod relay;
 pub mod replica;
 pub mod restore;
 pub mod rootcoord;

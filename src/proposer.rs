@@ -27,6 +27,11 @@ impl Proposer {
 
     /// Executes `command` on behalf of `call`, whose request id makes sending it again harmless.
     pub async fn propose(&self, call: &Call, command: Command) -> Result<Reply, Failure> {
+        read_reply(&self.execute(call, command).await?)
+    }
+
+    /// As [`Proposer::propose`], with the log's answer as it was given: for [`read_reply`].
+    pub async fn execute(&self, call: &Call, command: Command) -> Result<Vec<u8>, Failure> {
         let term = self.settled_term().await?;
         let entry = Entry {
             at_ms: self.clock.now_ms(),
@@ -36,16 +41,9 @@ impl Proposer {
             command,
         };
         let proposal = proposal(&entry, frees_space(&entry.command), Some(term))?;
-        let applied = match tokio::time::timeout_at(call.deadline.into(), self.replica.propose(proposal)).await {
-            Ok(applied) => applied?,
-            Err(_) => return Err(replica::Error::Unknown("no answer from the log in time".into()).into()),
-        };
-        match decode(&applied.reply)? {
-            Reply::Expired => Err(Failure::Decided(Rejection::OutcomeUnknown {
-                detail: "this request was given up before; whether it took effect is no longer known".into(),
-            })),
-            Reply::WindowFull => Err(replica::Error::Busy.into()),
-            reply => reply.into_result().map_err(Failure::Decided),
+        match tokio::time::timeout_at(call.deadline.into(), self.replica.propose(proposal)).await {
+            Ok(applied) => Ok(applied?.reply),
+            Err(_) => Err(replica::Error::Unknown("no answer from the log in time".into()).into()),
         }
     }
 
@@ -65,6 +63,11 @@ impl Proposer {
             _ = leadership.changed() => Err(replica::Error::NotLeader),
             () = tokio::time::sleep(limits::CLOCK_SETTLE_WAIT) => Err(replica::Error::NotLeader),
         }
+    }
+
+    /// Waits until this node's clock may be believed in `term`. A leader task waits for it once, before it proposes.
+    pub async fn clock_settled(&self, term: u64) {
+        self.clock.settling(term).await;
     }
 
     /// Executes an idempotent command of a leader task; it is fenced by the term under which the task runs, and the
@@ -96,6 +99,17 @@ fn proposal(entry: &Entry, urgent: bool, term: Option<u64>) -> Result<Proposal, 
     let internal = |error: &dyn std::fmt::Display| Rejection::Internal { detail: format!("cannot encode: {error}") };
     let command = Bytes::from(entry.encode().map_err(|error| internal(&error))?);
     Ok(Proposal { command, min_apply_version: entry.command.min_apply_version(), urgent, term })
+}
+
+/// What the log's answer to a call says.
+pub fn read_reply(reply: &[u8]) -> Result<Reply, Failure> {
+    match decode(reply)? {
+        Reply::Expired => Err(Failure::Decided(Rejection::OutcomeUnknown {
+            detail: "this request was given up before; whether it took effect is no longer known".into(),
+        })),
+        Reply::WindowFull => Err(replica::Error::Busy.into()),
+        reply => reply.into_result().map_err(Failure::Decided),
+    }
 }
 
 fn decode(reply: &[u8]) -> Result<Reply, Failure> {

@@ -3,5 +3,6 @@
 
 pub mod error;
 mod header;
+pub mod lessor;
 
 pub use header::Headers;

@@ -26,7 +26,7 @@ use crate::replica::Replica;
 /// Reply metadata: the `host:port` of the leader's listener of the kind that was asked.
 pub const LEADER_KEY: &str = "roost-leader";
 /// Metadata between nodes: the cluster that the call belongs to.
-pub(super) const CLUSTER: &str = "roost-cluster";
+pub const CLUSTER: &str = "roost-cluster";
 /// Given back to the caller's own deadline, so that our answer arrives before the caller stops waiting.
 const ANSWER_MARGIN_MAX: Duration = Duration::from_millis(100);
 

@@ -22,6 +22,6 @@ mod unary;
 
 pub use arrival::ArrivalLayer;
 pub use door::{DoorLayer, secret_proof};
-pub use ingress::{Ingress, IngressLayer, LEADER_KEY, Side};
+pub use ingress::{CLUSTER, Ingress, IngressLayer, LEADER_KEY, Side};
 pub use methods::{Method, Methods, Route};
 pub use peers::{Authenticate, Peers};

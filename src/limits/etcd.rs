@@ -15,3 +15,23 @@ pub const ETCD_SCANS_MAX: usize = 8;
 /// Unary calls of etcd clients in progress on one node, waiting ones included: those of Lock and Campaign wait for as
 /// long as another client likes, so they have a bound of their own beside that of Milvus' calls.
 pub const ETCD_CALLS_MAX: usize = 16_384;
+
+/// Questions from one node to the leader that are not answered yet, and their bytes: more than the calls and keep-alives
+/// that a busy node has open, and less than the requests whose replies the log keeps for it.
+pub const RELAY_QUESTIONS_MAX: usize = 32_768;
+pub const RELAY_BYTES_MAX: usize = 128 << 20;
+/// Questions or answers in one message of the relay, which is also closed by the item that reaches so many bytes: small
+/// enough that the leader begins with the first while the next are still on their way.
+pub const RELAY_BATCH_MAX: usize = 1024;
+pub const RELAY_BATCH_BYTES: usize = 1 << 20;
+/// A message of the relay: a full one and the longest log entry or reply.
+pub const RELAY_MESSAGE_BYTES_MAX: usize = 16 << 20;
+
+/// Leases that one command expires: the state machine bounds their keys.
+pub const LEASES_EXPIRED_AT_ONCE: usize = 256;
+/// Leases whose remaining time one command notes.
+pub const LEASES_NOTED_AT_ONCE: usize = 1024;
+/// What is left of a lease is not noted when it would be less than so much.
+pub const LEASE_NOTE_LEAST_MS: u64 = 1000;
+/// Leases or keys that are read from the tables in one piece.
+pub const LEASE_PAGE: usize = 1024;

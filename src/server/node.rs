@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::call::Requests;
 use crate::config::Config;
+use crate::etcd::lessor::Lessor;
 use crate::forward::{Ingress, Peers};
 use crate::gateway::Gateway;
 use crate::health::Health;
@@ -14,6 +15,7 @@ use crate::limits::Limits;
 use crate::metrics::Metrics;
 use crate::pb::admin::admin_server::AdminServer;
 use crate::proposer::Proposer;
+use crate::relay::Relay;
 use crate::replica::Replica;
 use crate::rootcoord::{Catalog, RootCoordService};
 
@@ -48,12 +50,14 @@ pub struct Node {
     pub oracle: Arc<Oracle>,
     pub health: Arc<Health>,
     pub metrics: Arc<Metrics>,
+    pub relay: Arc<Relay>,
     pub(super) ingress: Arc<Ingress>,
     pub(super) gateway: Gateway,
     pub(super) rootcoord: RootCoordService,
     pub(super) timestamps: TimestampService,
     pub(super) admin: Option<AdminServer<crate::admin::AdminService>>,
     proposer: Arc<Proposer>,
+    lessor: Arc<Lessor>,
 }
 
 impl Node {
@@ -73,6 +77,15 @@ impl Node {
         let catalog = Catalog::new(replica.clone(), proposer.clone(), oracle.clone(), limits);
         let health = Health::new(replica.clone());
         let requests = Requests::new(replica.node_id(), boot);
+        let lessor = Lessor::new(replica.clone(), proposer.clone(), Arc::new(SystemClock::default()));
+        let relay = Relay::new(
+            replica.clone(),
+            proposer.clone(),
+            lessor.clone(),
+            peers.clone(),
+            requests.clone(),
+            metrics.clone(),
+        );
         let ingress = Ingress::new(replica.clone(), peers.clone(), requests, metrics.clone())?;
         Ok(Node {
             access,
@@ -86,7 +99,9 @@ impl Node {
             oracle,
             health,
             metrics,
+            relay,
             proposer,
+            lessor,
         })
     }
 
@@ -99,6 +114,6 @@ impl Node {
     pub(super) fn leader_tasks(&self) -> Vec<Arc<dyn LeaderTask>> {
         let clocks = Arc::new(PeerClocks::new(self.replica.clone(), self.peers.clone()));
         let keeper = Keeper::new(self.oracle.clone(), self.replica.clone(), self.proposer.clone(), clocks);
-        vec![Arc::new(keeper)]
+        vec![Arc::new(keeper), self.lessor.clone()]
     }
 }

@@ -9,6 +9,7 @@ use super::node::Node;
 use crate::limits;
 use crate::pb::FILE_DESCRIPTOR_SET;
 use crate::pb::milvus::milvus_service_server::MilvusServiceServer;
+use crate::pb::relay::relay_server::RelayServer;
 use crate::pb::rootcoord::root_coord_server::RootCoordServer;
 use crate::pb::tso::timestamp_server::TimestampServer;
 
@@ -44,7 +45,11 @@ pub(super) fn internal(node: &Node, health: HealthServer<impl HealthApi>) -> Res
 
 /// Raft's services and everything that may be forwarded.
 pub(super) fn peer(node: &Node, raft: Routes) -> Routes {
+    let relay = RelayServer::new(node.relay.service())
+        .max_decoding_message_size(limits::RELAY_MESSAGE_BYTES_MAX)
+        .max_encoding_message_size(limits::RELAY_MESSAGE_BYTES_MAX);
     let routes = raft
+        .add_service(relay)
         .add_service(limited!(MilvusServiceServer<_>, node.gateway.clone()))
         .add_service(limited!(RootCoordServer<_>, node.rootcoord.clone()))
         .add_service(limited!(TimestampServer<_>, node.timestamps.clone()));
