@@ -82,8 +82,12 @@ pub fn strip(headers: &mut HeaderMap) {
 
 /// How long the caller gives the call: its gRPC deadline within our maximum, else our default.
 pub fn time_allowed(headers: &HeaderMap) -> Duration {
-    let asked = headers.get(&TIMEOUT).and_then(|value| value.to_str().ok()).and_then(parse_timeout);
-    asked.unwrap_or(limits::CALL_TIME_DEFAULT).min(limits::CALL_TIME_MAX)
+    time_asked(headers).unwrap_or(limits::CALL_TIME_DEFAULT).min(limits::CALL_TIME_MAX)
+}
+
+/// The caller's gRPC deadline, if it has one.
+pub fn time_asked(headers: &HeaderMap) -> Option<Duration> {
+    headers.get(&TIMEOUT).and_then(|value| value.to_str().ok()).and_then(parse_timeout)
 }
 
 /// gRPC's form: at most eight digits and a unit.

@@ -3,6 +3,11 @@
 
 pub mod error;
 mod header;
+mod keyspace;
+mod kv;
 pub mod lessor;
+mod validate;
 
 pub use header::Headers;
+pub use keyspace::Keyspace;
+pub use kv::KvService;

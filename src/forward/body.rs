@@ -82,17 +82,29 @@ pub(super) async fn counted(response: Response<Body>, budget: &Arc<Semaphore>) -
     Ok(Response::from_parts(parts, held(Body::new(body), share)))
 }
 
-/// `body`, holding `permit` until its last piece was sent or its reader went away.
-pub(super) fn held(body: Body, permit: OwnedSemaphorePermit) -> Body {
-    Body::new(Held { body, _permit: permit })
+/// `body`, holding `what` until its last piece was sent or its reader went away.
+pub(super) fn held(body: Body, what: impl Send + Unpin + 'static) -> Body {
+    Body::new(Held { body, _what: what })
 }
 
-struct Held {
+/// Extension of a reply: room that is given back once the whole reply was sent.
+#[derive(Clone, Debug)]
+pub struct HeldRoom {
+    _permit: Arc<OwnedSemaphorePermit>,
+}
+
+impl HeldRoom {
+    pub fn new(permit: OwnedSemaphorePermit) -> Self {
+        HeldRoom { _permit: Arc::new(permit) }
+    }
+}
+
+struct Held<T> {
     body: Body,
-    _permit: OwnedSemaphorePermit,
+    _what: T,
 }
 
-impl http_body::Body for Held {
+impl<T: Unpin> http_body::Body for Held<T> {
     type Data = Bytes;
     type Error = Status;
 

@@ -16,7 +16,7 @@ use tower::{Layer, Service, ServiceExt};
 
 use super::methods::{Method, Methods, Route};
 use super::peers::Peers;
-use super::{body, door, retry, unary};
+use super::{body, door, etcd, retry, unary};
 use crate::call::{self, Call, OpenRequest, RequestId, Requests};
 use crate::error::Rejection;
 use crate::limits;
@@ -42,6 +42,8 @@ pub struct Ingress {
     pub(super) listings: Semaphore,
     pub(super) bytes: Arc<Semaphore>,
     streams: Arc<Semaphore>,
+    pub(super) etcd_calls: Semaphore,
+    pub(super) etcd_streams: Arc<Semaphore>,
     pub(super) metrics: Arc<Metrics>,
 }
 
@@ -68,6 +70,8 @@ impl Ingress {
             listings: Semaphore::new(limits::LISTINGS_IN_PROGRESS_MAX),
             bytes: Arc::new(Semaphore::new(limits::CALL_BYTES_IN_FLIGHT_MAX)),
             streams: Arc::new(Semaphore::new(limits::FORWARDED_STREAMS_MAX)),
+            etcd_calls: Semaphore::new(limits::ETCD_CALLS_MAX),
+            etcd_streams: Arc::new(Semaphore::new(limits::ETCD_STREAMS_MAX)),
             metrics,
         }))
     }
@@ -83,6 +87,11 @@ impl Ingress {
             return self.other(inner, request).await;
         };
         let path = request.uri().path().to_owned();
+        if let Some(kind) = method.etcd {
+            let response = etcd::serve(&self, inner, request, method, kind).await;
+            self.metrics.called(&path, grpc_code(response.headers()), started.elapsed());
+            return response;
+        }
         let stamped = self.stamp(&request, method);
         let mut response = match (method.client_streaming, self.calls.try_acquire()) {
             (true, _) => self.stream(inner, request, method, &stamped).await,
@@ -112,7 +121,7 @@ impl Ingress {
         answer.unwrap_or_else(|_| tonic::Status::deadline_exceeded("the request did not come in time").into_http())
     }
 
-    fn stamp(&self, request: &Request<Body>, method: Method) -> Stamped {
+    pub(super) fn stamp(&self, request: &Request<Body>, method: Method) -> Stamped {
         let open = (method.route == Route::Log).then(|| self.requests.begin());
         let source = request.extensions().get::<TcpConnectInfo>().and_then(TcpConnectInfo::remote_addr);
         let allowed = call::time_allowed(request.headers());
@@ -246,7 +255,7 @@ fn fit_for_clients(headers: &mut HeaderMap) {
 }
 
 /// The gRPC code of a reply that failed before its first message, else 0.
-fn grpc_code(headers: &HeaderMap) -> i32 {
+pub(super) fn grpc_code(headers: &HeaderMap) -> i32 {
     headers.get("grpc-status").and_then(|value| value.to_str().ok()?.parse().ok()).unwrap_or(0)
 }
 

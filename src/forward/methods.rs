@@ -7,7 +7,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue, Response, header};
 use http_body_util::{BodyExt, Full};
 use prost::Message;
-use prost_types::{DescriptorProto, FileDescriptorProto, FileDescriptorSet};
+use prost_types::{DescriptorProto, FileDescriptorProto, FileDescriptorSet, MethodDescriptorProto};
 use tonic::body::Body;
 
 use crate::error::Rejection;
@@ -52,6 +52,22 @@ const ROUTES: &[(&str, Route, &[&str])] = &[
 const LISTINGS: &[(&str, &[&str])] =
     &[(MILVUS, &["ShowCollections"]), (ROOT_COORD, &["ShowCollections", "ShowCollectionIDs"])];
 
+/// Packages of the etcd v3 API.
+const ETCD: &[&str] = &["etcdserverpb", "v3lockpb", "v3electionpb"];
+/// Methods that wait for other clients.
+const ETCD_WAITS: &[(&str, &str)] = &[("v3lockpb.Lock", "Lock"), ("v3electionpb.Election", "Campaign")];
+
+/// How long a call of an etcd client may take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EtcdCall {
+    /// One answer, within the usual time.
+    Unary,
+    /// One answer, once other clients let go: within the time that the caller gives, however long.
+    Waits,
+    /// As long as its two ends want.
+    Stream,
+}
+
 /// Where a reply message keeps its `common.Status`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum StatusAt {
@@ -68,6 +84,8 @@ pub struct Method {
     pub client_streaming: bool,
     pub server_streaming: bool,
     pub listing: bool,
+    /// Set for the etcd v3 API, whose services pass on what the leader must do by themselves.
+    pub etcd: Option<EtcdCall>,
     status: Option<StatusAt>,
 }
 
@@ -111,6 +129,7 @@ fn methods_of(file: &FileDescriptorProto, messages: &HashMap<String, &Descriptor
                 client_streaming: method.client_streaming(),
                 server_streaming: method.server_streaming(),
                 listing: LISTINGS.iter().any(|(name, names)| *name == full_name && names.contains(&method.name())),
+                etcd: ETCD.contains(&file.package()).then(|| etcd_call(&full_name, method)),
                 status: status_at(method.output_type(), messages),
             };
             methods.push((format!("/{full_name}/{}", method.name()), found));
@@ -122,6 +141,14 @@ fn methods_of(file: &FileDescriptorProto, messages: &HashMap<String, &Descriptor
 fn route(service: &str, method: &str) -> Route {
     let listed = ROUTES.iter().find(|(name, _, methods)| *name == service && methods.contains(&method));
     listed.map_or(Route::Here, |(_, route, _)| *route)
+}
+
+fn etcd_call(service: &str, method: &MethodDescriptorProto) -> EtcdCall {
+    match method.client_streaming() || method.server_streaming() {
+        true => EtcdCall::Stream,
+        false if ETCD_WAITS.contains(&(service, method.name())) => EtcdCall::Waits,
+        false => EtcdCall::Unary,
+    }
 }
 
 fn status_at(reply: &str, messages: &HashMap<String, &DescriptorProto>) -> Option<StatusAt> {
@@ -196,6 +223,17 @@ mod tests {
             assert!(method.status.is_some(), "{path}");
         }
         assert!(methods.get("/milvus.proto.milvus.MilvusService/Nonsense").is_none());
+        let etcd = |path: &str| methods.get(path).unwrap().etcd;
+        assert_eq!(etcd("/etcdserverpb.KV/Put"), Some(EtcdCall::Unary));
+        for path in
+            ["/etcdserverpb.Watch/Watch", "/etcdserverpb.Maintenance/Snapshot", "/v3electionpb.Election/Observe"]
+        {
+            assert_eq!(etcd(path), Some(EtcdCall::Stream), "{path}");
+        }
+        for (service, method) in ETCD_WAITS {
+            assert_eq!(etcd(&format!("/{service}/{method}")), Some(EtcdCall::Waits), "{service}");
+        }
+        assert_eq!(etcd("/roost.admin.v1.Admin/Status"), None);
     }
 
     #[tokio::test]

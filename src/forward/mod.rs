@@ -12,6 +12,7 @@
 mod arrival;
 mod body;
 mod door;
+mod etcd;
 mod ingress;
 mod methods;
 mod peers;
@@ -21,7 +22,8 @@ mod tests;
 mod unary;
 
 pub use arrival::ArrivalLayer;
+pub use body::HeldRoom;
 pub use door::{DoorLayer, secret_proof};
 pub use ingress::{CLUSTER, Ingress, IngressLayer, LEADER_KEY, Side};
-pub use methods::{Method, Methods, Route};
+pub use methods::{EtcdCall, Method, Methods, Route};
 pub use peers::{Authenticate, Peers};

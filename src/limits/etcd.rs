@@ -1,5 +1,7 @@
 //! Limits of the etcd v3 API. Where etcd has a default, it is the same here, so that a client finds nothing changed.
 
+use std::time::Duration;
+
 /// An encoded request that goes to the log (etcd's `--max-request-bytes`).
 pub const ETCD_REQUEST_BYTES_MAX: usize = 1536 << 10;
 /// A message on the wire: the largest request and etcd's own allowance for what is around it.
@@ -11,10 +13,19 @@ pub const ETCD_REPLY_BYTES_MAX: usize = 256 << 20;
 pub const ETCD_TXN_OPERATIONS_MAX: usize = 128;
 /// Ranges of many keys that are read at once, each on a blocking thread and each of up to [`ETCD_REPLY_BYTES_MAX`];
 /// others wait for their turn.
-pub const ETCD_SCANS_MAX: usize = 8;
+pub const ETCD_SCANS_MAX: usize = 4;
+/// Bytes of large replies that were read and are being sent to their readers, who may be slow; more wait.
+pub const ETCD_REPLY_BYTES_IN_FLIGHT_MAX: usize = 2 * ETCD_REPLY_BYTES_MAX;
+/// A smaller reply is not counted: the bound on calls in progress bounds them.
+pub const ETCD_SMALL_REPLY_BYTES: usize = 64 << 10;
 /// Unary calls of etcd clients in progress on one node, waiting ones included: those of Lock and Campaign wait for as
 /// long as another client likes, so they have a bound of their own beside that of Milvus' calls.
 pub const ETCD_CALLS_MAX: usize = 16_384;
+/// Streams of etcd clients on one node, of watches and of keep-alives: 10,000 clients with both, several times over.
+pub const ETCD_STREAMS_MAX: usize = 65_536;
+/// A call that waits for other clients and has no deadline: etcd waits for ever; a year is as long, and adds to an
+/// instant without overflow.
+pub const ETCD_WAIT_MAX: Duration = Duration::from_secs(365 * 86_400);
 
 /// Questions from one node to the leader that are not answered yet, and their bytes: more than the calls and keep-alives
 /// that a busy node has open, and less than the requests whose replies the log keeps for it.

@@ -1,0 +1,177 @@
+//! Requests of the key space from the validated message to the complete answer, for everything that serves it: the KV
+//! service, and Lock and Election, which are made of its operations.
+
+use std::sync::Arc;
+
+use prost::Message;
+use roost_raft::kv::Read;
+use tokio::sync::Semaphore;
+use tonic::Status;
+
+use super::Headers;
+use super::error::{self, REQUEST_TOO_LARGE, TIMEOUT, refused, unread};
+use super::validate;
+use crate::call::Call;
+use crate::limits;
+use crate::pb::etcd::api;
+use crate::pb::etcd::api::request_op::Request as Op;
+use crate::relay::Relay;
+use crate::replica::Replica;
+use crate::state::keyspace::{self, KeyspaceCommand, KeyspaceReply, QueryError};
+use crate::state::{Command, Reply};
+
+/// The key space as one node serves it. Cheap to clone.
+#[derive(Clone)]
+pub struct Keyspace {
+    replica: Arc<dyn Replica>,
+    relay: Arc<Relay>,
+    headers: Headers,
+    scans: Arc<Semaphore>,
+}
+
+impl Keyspace {
+    pub fn new(replica: Arc<dyn Replica>, relay: Arc<Relay>, headers: Headers) -> Self {
+        Keyspace { replica, relay, headers, scans: Arc::new(Semaphore::new(limits::ETCD_SCANS_MAX)) }
+    }
+
+    pub fn headers(&self) -> &Headers {
+        &self.headers
+    }
+
+    pub async fn range(&self, call: &Call, request: api::RangeRequest) -> Result<api::RangeResponse, Status> {
+        validate::range(&request)?;
+        let (barrier, many) = (!request.serializable, !request.range_end.is_empty());
+        let mut response = self.read(call, barrier, many, move |read| keyspace::range(read, &request)).await?;
+        self.complete(&mut response.header);
+        Ok(response)
+    }
+
+    pub async fn put(&self, call: &Call, request: api::PutRequest) -> Result<api::PutResponse, Status> {
+        validate::put(&request)?;
+        let mut response: api::PutResponse = self.write(call, KeyspaceCommand::Put, &request).await?;
+        self.complete(&mut response.header);
+        Ok(response)
+    }
+
+    pub async fn delete_range(
+        &self,
+        call: &Call,
+        request: api::DeleteRangeRequest,
+    ) -> Result<api::DeleteRangeResponse, Status> {
+        validate::delete_range(&request)?;
+        let mut response: api::DeleteRangeResponse = self.write(call, KeyspaceCommand::DeleteRange, &request).await?;
+        self.complete(&mut response.header);
+        Ok(response)
+    }
+
+    /// A transaction that can change nothing is read here and never reaches the log.
+    pub async fn txn(&self, call: &Call, request: api::TxnRequest) -> Result<api::TxnResponse, Status> {
+        validate::txn(&request)?;
+        let mut response: api::TxnResponse = match keyspace::reads_only(&request) {
+            true => {
+                let (barrier, many) = (!all_serializable(&request), reads_many(&request));
+                self.read(call, barrier, many, move |read| keyspace::read_txn(read, &request)).await?
+            }
+            false => self.write(call, KeyspaceCommand::Txn, &request).await?,
+        };
+        self.complete(&mut response.header);
+        Ok(response)
+    }
+
+    /// A physical compaction is answered once the history's rows are gone, not only out of reach.
+    pub async fn compact(
+        &self,
+        call: &Call,
+        request: api::CompactionRequest,
+    ) -> Result<api::CompactionResponse, Status> {
+        let command = KeyspaceCommand::Compact { revision: request.revision };
+        let KeyspaceReply::Compacted { revision } = self.submit(call, command).await? else {
+            return Err(confused());
+        };
+        if request.physical {
+            while let KeyspaceReply::HistoryReclaimed { more: true } =
+                self.submit(call, KeyspaceCommand::ReclaimHistory).await?
+            {}
+        }
+        Ok(api::CompactionResponse { header: Some(self.headers.stamp(revision)) })
+    }
+
+    /// Reads one view, after everything that was acknowledged before if `barrier`. What may touch many keys is kept off
+    /// the threads that serve calls.
+    pub async fn read<T, Q>(&self, call: &Call, barrier: bool, many: bool, query: Q) -> Result<T, Status>
+    where
+        T: Send + 'static,
+        Q: FnOnce(&dyn Read) -> Result<T, QueryError> + Send + 'static,
+    {
+        if barrier {
+            let done = self.replica.read_barrier(call.deadline).await;
+            done.map_err(|failed| error::status(failed.into()))?;
+        }
+        if !many {
+            let view = self.replica.view().map_err(|failed| unread(failed.into()))?;
+            return query(view.as_ref()).map_err(unread);
+        }
+        let turn = tokio::time::timeout_at(call.deadline.into(), self.scans.clone().acquire_owned()).await;
+        // The semaphore is never closed.
+        let Ok(Ok(turn)) = turn else { return Err(TIMEOUT.status()) };
+        let replica = self.replica.clone();
+        let reading = tokio::task::spawn_blocking(move || {
+            let _turn = turn;
+            query(replica.view()?.as_ref())
+        });
+        // Cut off by the end of the process, or a fault of ours that was reported where it happened.
+        let read = reading.await.map_err(|cut_off| Status::internal(format!("etcdserver: {cut_off}")))?;
+        read.map_err(unread)
+    }
+
+    async fn write<M, R>(&self, call: &Call, command: fn(Vec<u8>) -> KeyspaceCommand, request: &M) -> Result<R, Status>
+    where
+        M: Message,
+        R: Message + Default,
+    {
+        if request.encoded_len() > limits::ETCD_REQUEST_BYTES_MAX {
+            return Err(REQUEST_TOO_LARGE.status());
+        }
+        match self.submit(call, command(request.encode_to_vec())).await? {
+            KeyspaceReply::Done(reply) => R::decode(reply.as_slice()).map_err(|_| confused()),
+            // Executed, and the answer is lost: to the caller that is no different from one that came too late.
+            KeyspaceReply::DoneBefore => Err(TIMEOUT.status()),
+            _ => Err(confused()),
+        }
+    }
+
+    async fn submit(&self, call: &Call, command: KeyspaceCommand) -> Result<KeyspaceReply, Status> {
+        match self.relay.submit(call, Command::Keyspace(command)).await.map_err(error::status)? {
+            Reply::Keyspace(KeyspaceReply::Refused(why)) => Err(refused(why)),
+            Reply::Keyspace(reply) => Ok(reply),
+            _ => Err(confused()),
+        }
+    }
+
+    /// The state machine knows the revision; the rest of the header belongs to this node.
+    fn complete(&self, header: &mut Option<api::ResponseHeader>) {
+        *header = Some(self.headers.stamp(header.as_ref().map_or(0, |known| known.revision)));
+    }
+}
+
+/// The log answered with something that does not belong to the command.
+fn confused() -> Status {
+    Status::internal("etcdserver: the log gave an answer that does not fit the request")
+}
+
+/// Whether the caller asks for nothing that needs the newest state. One without operations only compares.
+fn all_serializable(request: &api::TxnRequest) -> bool {
+    let mut ops = request.success.iter().chain(&request.failure).peekable();
+    ops.peek().is_some() && ops.all(|op| matches!(&op.request, Some(Op::RequestRange(range)) if range.serializable))
+}
+
+/// Whether more than a bounded number of keys may be read.
+fn reads_many(request: &api::TxnRequest) -> bool {
+    let many = |op: &api::RequestOp| match &op.request {
+        Some(Op::RequestRange(range)) => !range.range_end.is_empty(),
+        Some(Op::RequestTxn(nested)) => reads_many(nested),
+        _ => false,
+    };
+    request.compare.iter().any(|compare| !compare.range_end.is_empty())
+        || request.success.iter().chain(&request.failure).any(many)
+}
