@@ -34,6 +34,34 @@ pub const SWEEP_SESSIONS: usize = 16;
 pub const FORGET_BATCH: u64 = 64;
 /// Replies deleted by one apply.
 pub const FORGET_STEP: usize = 256;
+/// Replies above this are not kept for copies of their request: sessions hold up to 65,536 of them a node.
+pub const MAX_KEPT_REPLY_BYTES: usize = 64 << 10;
+/// The longest answer of a request that changes the key space. Below [`MAX_ENTRY_BYTES`], or apply could not write it.
+pub const MAX_KEYSPACE_REPLY_BYTES: usize = 7 << 20;
+/// The longest answer of a read of the key space: more is a scan that should go by pages.
+pub const MAX_RANGE_BYTES: usize = 256 << 20;
+/// Operations and compares of a whole transaction. etcd's default is 128 a list, which the service checks.
+pub const MAX_TXN_OPS: usize = 16_384;
+/// Transactions within transactions.
+pub const MAX_TXN_DEPTH: usize = 16;
+/// Keys that one command may look at: every other command waits for it.
+pub const MAX_VISITED_KEYS: usize = 1 << 20;
+/// Keys that one command may change, about a second of work.
+pub const MAX_CHANGED_KEYS: usize = 100_000;
+/// The sum of the lengths of the keys that one deletion may take at once.
+pub const MAX_DELETED_KEY_BYTES: usize = 64 << 20;
+/// Keys that one command of the lessor deletes.
+pub const EXPIRE_KEYS: usize = 4096;
+/// Leases that one command of the lessor names.
+pub const MAX_NAMED_LEASES: usize = 4096;
+/// The longest lease, as in etcd.
+pub const MAX_LEASE_TTL_S: i64 = 9_000_000_000;
+/// Rows of history that one step of reclaiming looks at.
+pub const RECLAIM_ROWS: usize = 2048;
+/// Bytes of history that one step of reclaiming looks at.
+pub const RECLAIM_BYTES: usize = 4 << 20;
+/// Keys and values above this do not travel in an event: it is held for every subscriber.
+pub const MAX_EVENT_BYTES: usize = 16 << 10;
 
 /// What the proposing node is configured to allow. It travels in the command, so every node applies the same numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -27,6 +27,18 @@
 //! | 0x40 | partition             | collection, partition i64   | `Partition`      |
 //! | 0x41 | partition name        | collection i64, name        | `Reference`      |
 //! | 0x50 | channel use           | pchannel number u16         | `ChannelUse`     |
+//! | 0x60 | key space             |                             | `KeySpace`       |
+//! | 0x61 | lease                 | id i64                      | `Lease`          |
+//! | 0x62 | lease's key           | lease i64, key bytes        | `Present`        |
+//!
+//! The etcd key space has spaces of its own, so that a user's key is the key and sorts as etcd says. What `KEYS` says
+//! now, the other two say for every revision; they are not in the state hash.
+//!
+//! | space       | key                                    | value                                                |
+//! |-------------|----------------------------------------|------------------------------------------------------|
+//! | `KEYS`      | the user's                             | `KeyRow`                                             |
+//! | `REVISIONS` | main, sub revision i64 big-endian      | `mvccpb.KeyValue`; of a deletion only its key        |
+//! | `VERSIONS`  | escaped key, main, sub revision        | empty; of a deletion one byte                        |
 //!
 //! Counts (totals, database use, channel use, `Collection.partitions`, `Clock.retired`) change in the same transaction
 //! as the rows they count; a missing count row means zero. The default database (id 1) is written by the first apply
@@ -112,13 +124,17 @@ impl Machine for Roost {
             Some(Admission::Refused(reply)) => return encoded(&reply),
         };
         let mut clock = clock::advance(txn, entry.at_ms)?;
-        let reply = encoded(&execute(&entry.command, clock.now_ms, txn, events)?)?;
+        let reply = execute(&entry.command, clock.now_ms, txn, events)?;
+        let bytes = encoded(&reply)?;
         if let Some(open) = open {
-            open.close(txn, &mut clock, &reply)?;
+            match reply.for_copies(&bytes) {
+                None => open.close(txn, &mut clock, &bytes)?,
+                Some(shorter) => open.close(txn, &mut clock, &encoded(&shorter)?)?,
+            }
         }
         retire::proceed(txn, &mut clock)?;
         tables::CLOCK.put(txn, &(), &clock);
-        Ok(reply)
+        Ok(bytes)
     }
 
     fn describe(&self, command: &[u8]) -> String {

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::codec;
 use super::keyspace::KeyspaceReply;
+use super::limits::MAX_KEPT_REPLY_BYTES;
 use crate::error::Rejection;
 
 /// Stored by the variant's place: append variants, never reorder, change or remove one.
@@ -63,6 +64,16 @@ impl Reply {
 
     pub fn decode(bytes: &[u8]) -> Result<Reply, codec::Error> {
         codec::decode(bytes)
+    }
+
+    /// What copies of the request are answered instead, because `encoded` is too long to be kept for them.
+    pub(super) fn for_copies(&self, encoded: &[u8]) -> Option<Reply> {
+        match self {
+            Reply::Keyspace(KeyspaceReply::Done(_)) if encoded.len() > MAX_KEPT_REPLY_BYTES => {
+                Some(Reply::Keyspace(KeyspaceReply::DoneBefore))
+            }
+            _ => None,
+        }
     }
 
     /// Separates the refusal from what was done.

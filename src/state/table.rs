@@ -56,6 +56,16 @@ impl Key for String {
     }
 }
 
+/// Bytes of a user's choice take the rest of the key.
+impl Key for Vec<u8> {
+    fn write(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(self);
+    }
+    fn read(bytes: &mut &[u8]) -> Option<Self> {
+        Some(std::mem::take(bytes).to_vec())
+    }
+}
+
 impl Key for () {
     fn write(&self, _: &mut Vec<u8>) {}
     fn read(_: &mut &[u8]) -> Option<Self> {

@@ -35,3 +35,10 @@ pub const PARTITION_NAMES: Table<(i64, String), store::Reference> = Table::new(0
 
 /// By the pchannel's number.
 pub const CHANNEL_USE: Table<u16, store::ChannelUse> = Table::new(0x50, "channel use");
+
+/// Where the etcd key space stands.
+pub const KEY_SPACE: Table<(), store::KeySpace> = Table::new(0x60, "key space");
+/// By id.
+pub const LEASES: Table<i64, store::Lease> = Table::new(0x61, "lease");
+/// By lease id, the key's bytes.
+pub const LEASE_KEYS: Table<(i64, Vec<u8>), store::Present> = Table::new(0x62, "lease's key");

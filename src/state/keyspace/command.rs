@@ -2,12 +2,18 @@
 
 use std::fmt;
 
+use prost::Message;
+use roost_raft::kv::Txn;
 use serde::{Deserialize, Serialize};
 
+use super::budget::Budget;
 use super::error::KeyspaceError;
+use super::query::QueryError;
+use super::write::Writer;
+use super::{history, lease, txn};
 use crate::pb::etcd::kv;
-use crate::state::Reply;
 use crate::state::step::{Outcome, Step};
+use crate::state::{Event, Reply};
 
 /// Requests travel as the wire's own messages, validated by the proposer and again by apply. Stored by the variant's
 /// place: append variants, never reorder, change or remove one.
@@ -104,9 +110,59 @@ impl KeyspaceCommand {
         !matches!(self, KeyspaceCommand::Put(_) | KeyspaceCommand::Txn(_) | KeyspaceCommand::GrantLease { .. })
     }
 
-    pub(in crate::state) fn apply(&self, _step: &mut Step<'_, '_>) -> Outcome {
-        Ok(Reply::Keyspace(KeyspaceReply::Refused(KeyspaceError::KeyNotFound)))
+    /// A refused command leaves neither rows nor events.
+    pub(in crate::state) fn apply(&self, step: &mut Step<'_, '_>) -> Outcome {
+        let (mark, before) = (step.txn.mark(), step.events.len());
+        let reply = match self.execute(step) {
+            Ok(reply) => reply,
+            Err(QueryError::Storage(error)) => return Err(error.into()),
+            Err(QueryError::Refused(error)) => {
+                step.txn.rollback(mark);
+                step.events.truncate(before);
+                KeyspaceReply::Refused(error)
+            }
+        };
+        Ok(Reply::Keyspace(reply))
     }
+
+    fn execute(&self, step: &mut Step<'_, '_>) -> Result<KeyspaceReply, QueryError> {
+        let Step { txn, events, .. } = step;
+        match self {
+            KeyspaceCommand::Put(request) => {
+                let request = decode(request)?;
+                change(txn, events, |writer, budget| writer.put(request, budget))
+            }
+            KeyspaceCommand::DeleteRange(request) => {
+                let request = decode(request)?;
+                change(txn, events, |writer, budget| writer.delete_range(&request, budget))
+            }
+            KeyspaceCommand::Txn(request) => {
+                let request = decode(request)?;
+                change(txn, events, |writer, budget| txn::write(writer, &request, budget))
+            }
+            KeyspaceCommand::Compact { revision } => history::compact(txn, events, *revision),
+            KeyspaceCommand::GrantLease { id, ttl_s } => lease::grant(txn, events, *id, *ttl_s),
+            KeyspaceCommand::RevokeLease { id } => lease::revoke(txn, events, *id),
+            KeyspaceCommand::ExpireLeases { leases } => lease::expire(txn, events, leases),
+            KeyspaceCommand::CheckpointLeases { leases } => lease::checkpoint(txn, leases),
+            KeyspaceCommand::ReclaimHistory => Ok(history::reclaim(txn)?),
+        }
+    }
+}
+
+fn decode<T: Message + Default>(request: &[u8]) -> Result<T, QueryError> {
+    T::decode(request).map_err(|_| KeyspaceError::Malformed.into())
+}
+
+fn change<T: Message>(
+    txn: &mut Txn<'_>,
+    events: &mut Vec<Event>,
+    with: impl FnOnce(&mut Writer<'_, '_>, &mut Budget) -> Result<T, QueryError>,
+) -> Result<KeyspaceReply, QueryError> {
+    let mut writer = Writer::new(txn)?;
+    let response = with(&mut writer, &mut Budget::of_command())?;
+    writer.finish(events);
+    Ok(KeyspaceReply::Done(response.encode_to_vec()))
 }
 
 impl fmt::Display for KeyspaceCommand {

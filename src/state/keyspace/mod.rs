@@ -1,8 +1,16 @@
 //! The multi-version key space behind the etcd v3 API: current rows, their history, compaction, leases.
 
+mod budget;
 mod command;
 mod error;
+mod hash;
+mod history;
+mod lease;
 mod query;
+mod range;
+mod rows;
+mod txn;
+mod write;
 
 pub use command::{KeysChanged, KeyspaceCommand, KeyspaceReply};
 pub use error::KeyspaceError;

@@ -4,7 +4,10 @@ use std::io;
 
 use roost_raft::kv::Read;
 
+use super::budget::Budget;
 use super::error::KeyspaceError;
+use super::rows::{Span, key_space};
+use super::{history, txn};
 use crate::pb::etcd::{api, kv};
 
 /// Why a read gives nothing.
@@ -43,59 +46,57 @@ pub struct HashedKeys {
     pub compact_revision: i64,
 }
 
-fn unwritten<T>() -> Result<T, QueryError> {
-    Err(QueryError::Storage(io::Error::other("not written yet")))
-}
-
-pub fn revisions(_read: &dyn Read) -> io::Result<Revisions> {
-    Ok(Revisions { current: 1, compacted: 0 })
+pub fn revisions(read: &dyn Read) -> io::Result<Revisions> {
+    Ok(Revisions::of(&key_space(read)?))
 }
 
 /// The response's header holds the revision only.
-pub fn range(_read: &dyn Read, _request: &api::RangeRequest) -> Result<api::RangeResponse, QueryError> {
-    unwritten()
+pub fn range(read: &dyn Read, request: &api::RangeRequest) -> Result<api::RangeResponse, QueryError> {
+    super::range::answer(read, revisions(read)?, request, &mut Budget::of_read())
 }
 
 /// Whether no branch of the transaction can change anything, so that it needs no log entry.
-pub fn reads_only(_request: &api::TxnRequest) -> bool {
-    false
+pub fn reads_only(request: &api::TxnRequest) -> bool {
+    txn::reads_only(request)
 }
 
 /// Evaluates a transaction for which [`reads_only`] holds.
-pub fn read_txn(_read: &dyn Read, _request: &api::TxnRequest) -> Result<api::TxnResponse, QueryError> {
-    unwritten()
+pub fn read_txn(read: &dyn Read, request: &api::TxnRequest) -> Result<api::TxnResponse, QueryError> {
+    txn::read(read, revisions(read)?, request, &mut Budget::of_read())
 }
 
 /// Changes from revision `from` on, in order, to keys in `key..range_end` (etcd's forms: an empty `range_end` is the one
-/// key, `\0` means no end). Whole revisions only; ends after the revision with which `max_bytes` is reached. Returns the
-/// revision to go on from. With `prev_kv` if `with_prev`.
+/// key, `\0` means no end). Whole revisions only; ends after the revision with which `max_bytes` of history are read.
+/// Returns the revision to go on from, which is beyond the current one at the end. With `prev_kv` if `with_prev`, but
+/// not at the compaction's revision, whose past is gone.
 pub fn changes(
-    _read: &dyn Read,
-    _key: &[u8],
-    _range_end: &[u8],
-    _from: i64,
-    _with_prev: bool,
-    _max_bytes: usize,
-    _visit: &mut dyn FnMut(i64, Vec<kv::Event>),
+    read: &dyn Read,
+    key: &[u8],
+    range_end: &[u8],
+    from: i64,
+    with_prev: bool,
+    max_bytes: usize,
+    visit: &mut dyn FnMut(i64, Vec<kv::Event>),
 ) -> Result<i64, QueryError> {
-    unwritten()
+    let wanted = history::Wanted { span: Span::new(key, range_end), from, with_prev, max_bytes };
+    history::changes(read, &wanted, visit)
 }
 
-pub fn lease(_read: &dyn Read, _id: i64) -> io::Result<Option<Lease>> {
-    Ok(None)
+pub fn lease(read: &dyn Read, id: i64) -> io::Result<Option<Lease>> {
+    super::lease::find(read, id)
 }
 
 /// Up to `limit` leases in the order of their ids, after the id `after`.
-pub fn leases(_read: &dyn Read, _after: Option<i64>, _limit: usize) -> io::Result<Vec<Lease>> {
-    Ok(Vec::new())
+pub fn leases(read: &dyn Read, after: Option<i64>, limit: usize) -> io::Result<Vec<Lease>> {
+    super::lease::list(read, after, limit)
 }
 
 /// Up to `limit` keys that are attached to a lease, in order, after the key `after`.
-pub fn lease_keys(_read: &dyn Read, _id: i64, _after: Option<&[u8]>, _limit: usize) -> io::Result<Vec<Vec<u8>>> {
-    Ok(Vec::new())
+pub fn lease_keys(read: &dyn Read, id: i64, after: Option<&[u8]>, limit: usize) -> io::Result<Vec<Vec<u8>>> {
+    super::lease::keys(read, id, after, limit)
 }
 
 /// etcd's HashKV at `revision` (0: the current one): CRC-32C over the history's rows in etcd's own layout.
-pub fn hash(_read: &dyn Read, _revision: i64) -> Result<HashedKeys, QueryError> {
-    unwritten()
+pub fn hash(read: &dyn Read, revision: i64) -> Result<HashedKeys, QueryError> {
+    super::hash::history(read, revision)
 }

@@ -4,6 +4,7 @@ mod collection;
 mod database;
 mod entry;
 mod golden;
+mod keyspace;
 mod model;
 mod model_test;
 mod numbers;
