@@ -17,7 +17,7 @@ use serde::Deserialize;
 pub use address::HostPort;
 pub use args::Args;
 pub use error::{ConfigError, Problem};
-pub use sections::{Advertise, Cluster, Listen, Log, LogFormat, Member, Node, Raft, Secret, Storage, Tso};
+pub use sections::{Advertise, Cluster, Etcd, Listen, Log, LogFormat, Member, Node, Raft, Secret, Storage, Tso};
 
 use crate::limits::Limits;
 use layers::Layers;
@@ -47,6 +47,9 @@ pub struct Config {
     /// The timestamp oracle.
     #[serde(deserialize_with = "sections::or_default")]
     pub tso: Tso,
+    /// The etcd v3 API.
+    #[serde(deserialize_with = "sections::or_default")]
+    pub etcd: Etcd,
     /// What users may create; Milvus' defaults.
     #[serde(deserialize_with = "sections::or_default")]
     pub limits: Limits,
@@ -111,6 +114,11 @@ impl Config {
     /// The internal listener has no authentication of Milvus' own: beyond loopback every caller must show the secret.
     pub fn internal_needs_secret(&self) -> bool {
         !self.listen.internal.ip().is_loopback()
+    }
+
+    /// As for the internal listener: the etcd API has no other authentication here.
+    pub fn etcd_needs_secret(&self) -> bool {
+        self.etcd.enabled && !self.listen.client.ip().is_loopback()
     }
 
     /// What `--dev` decides by itself, where neither a flag nor the environment did.

@@ -3,12 +3,14 @@
 //! | listener | who calls               | guard                      | services                                 |
 //! |----------|-------------------------|----------------------------|------------------------------------------|
 //! | client   | Milvus clients          | none                       | MilvusService                            |
+//! | client   | etcd clients, if set so | secret, if beyond loopback | the etcd v3 API                          |
 //! | internal | Milvus nodes, roostctl  | secret, if beyond loopback | RootCoord, Timestamp, Admin              |
 //! | peer     | the other nodes         | secret                     | Raft, and all of the above, forwarded    |
 //! | http     | monitoring              | none                       | metrics and probes                       |
 //!
 //! The first two also serve gRPC health and reflection.
 
+mod etcd;
 mod listener;
 mod node;
 mod process;
@@ -32,6 +34,7 @@ use crate::leader;
 use crate::limits;
 use crate::shutdown::{self, Shutdown};
 
+pub use etcd::EtcdSettings;
 pub use listener::{Connection, Listener};
 pub use node::{Access, Node, OracleSettings};
 pub use process::main;

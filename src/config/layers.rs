@@ -13,7 +13,8 @@ use super::{Args, Config, ConfigError};
 pub(super) const PREFIX: &str = "ROOST_";
 
 /// The first words of the variables that are settings. Others with the prefix (`ROOST_HOME`) belong to the scripts.
-const SECTIONS: [&str; 9] = ["node", "cluster", "listen", "advertise", "raft", "storage", "tso", "limits", "log"];
+const SECTIONS: [&str; 10] =
+    ["node", "cluster", "listen", "advertise", "raft", "storage", "tso", "etcd", "limits", "log"];
 
 /// The tree so far.
 pub(super) struct Layers {
@@ -31,6 +32,7 @@ impl Layers {
         layers.set("node", "id", Value::from(1));
         layers.set("node", "data_dir", Value::from(""));
         layers.set("listen", "client", Value::from("127.0.0.1:19530"));
+        layers.set("etcd", "enabled", Value::from(true));
         layers
     }
 

@@ -168,6 +168,16 @@ impl Default for Tso {
     }
 }
 
+/// The etcd v3 API at the client listener.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Etcd {
+    /// Beyond loopback its callers must show the cluster's secret.
+    pub enabled: bool,
+    /// The newest revisions that are kept; older history is compacted. 0 keeps everything until a client compacts.
+    pub auto_compaction_revisions: u64,
+}
+
 /// Logging, always to stderr.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]

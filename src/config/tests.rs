@@ -183,6 +183,10 @@ fn a_secret_is_required_beyond_loopback_and_has_a_length() {
     assert_says(&peer, &["cluster.secret: must be set because listen.peer (10.0.0.1:1)"]);
     let internal = refused(MINIMAL, &[("ROOST_ADVERTISE_INTERNAL", "n:1")], &["--listen-internal", "0.0.0.0:1"]);
     assert_says(&internal, &["cluster.secret: must be set because listen.internal (0.0.0.0:1)"]);
+    let etcd = refused("node: { id: 2 }\nlisten: { client: '0.0.0.0:1' }\netcd: { enabled: true }\n", &[], &[]);
+    assert_says(&etcd, &["cluster.secret: must be set because listen.client with etcd.enabled (0.0.0.0:1)"]);
+    assert!(!load("node: { id: 2 }\nlisten: { client: '0.0.0.0:1' }\n", &[], &[]).unwrap().etcd_needs_secret());
+    assert_refused("etcd: { auto_compaction_revisions: 2000000000000 }", &["etcd.auto_compaction_revisions"]);
     assert_refused("cluster: { secret: short }", &["cluster.secret: has 5 bytes, expected 16 to 1024"]);
 }
 

@@ -28,6 +28,8 @@ const SNAPSHOT_LOG_BYTES_MIN: u64 = 64 << 10;
 const MEMORY_BYTES_MIN: u64 = 1 << 20;
 /// A limit above this bounds nothing: messages and memory end first.
 const LIMIT_MAX: u64 = 1 << 28;
+/// More than any history that is kept on purpose; a larger number is a mistake.
+const REVISIONS_MAX: u64 = 1 << 40;
 /// No size here is meant to pass a tebibyte; larger is a typing error in the unit.
 const SIZE_BYTES_MAX: u64 = 1 << 40;
 
@@ -41,6 +43,7 @@ impl Config {
         self.check_raft(&mut found);
         self.check_sizes(&mut found);
         self.check_tso(&mut found);
+        self.check_etcd(&mut found);
         self.check_limits(&mut found);
         self.check_log(&mut found);
         found.list
@@ -61,7 +64,10 @@ impl Config {
                 });
             }
             None => {
-                let open = [("listen.peer", self.listen.peer), ("listen.internal", self.listen.internal)];
+                let mut open = vec![("listen.peer", self.listen.peer), ("listen.internal", self.listen.internal)];
+                if self.etcd.enabled {
+                    open.push(("listen.client with etcd.enabled", self.listen.client));
+                }
                 for (key, address) in open {
                     found.check(address.ip().is_loopback(), "cluster.secret", || {
                         format!("must be set because {key} ({address}) is reachable from other machines")
@@ -156,6 +162,13 @@ impl Config {
         let ahead = self.tso.max_clock_ahead_ms;
         found.check((window..=CLOCK_AHEAD_MS_MAX).contains(&ahead), "tso.max_clock_ahead_ms", || {
             format!("{ahead} must be from tso.window_ms ({window}) to {CLOCK_AHEAD_MS_MAX}")
+        });
+    }
+
+    fn check_etcd(&self, found: &mut Problems) {
+        let kept = self.etcd.auto_compaction_revisions;
+        found.check(kept <= REVISIONS_MAX, "etcd.auto_compaction_revisions", || {
+            format!("{kept} must be at most {REVISIONS_MAX}; 0 for no automatic compaction")
         });
     }
 

@@ -96,6 +96,13 @@ impl Keyspace {
         Ok(api::CompactionResponse { header: Some(self.headers.stamp(revision)) })
     }
 
+    /// The header of an answer that is not read from the key space, with its revision as this node knows it.
+    pub fn header(&self) -> Result<api::ResponseHeader, Status> {
+        let view = self.replica.view().map_err(|failed| unread(failed.into()))?;
+        let revisions = keyspace::revisions(view.as_ref()).map_err(|failed| unread(failed.into()))?;
+        Ok(self.headers.stamp(revisions.current))
+    }
+
     /// Reads one view, after everything that was acknowledged before if `barrier`. What may touch many keys is kept off
     /// the threads that serve calls.
     pub async fn read<T, Q>(&self, call: &Call, barrier: bool, many: bool, query: Q) -> Result<T, Status>

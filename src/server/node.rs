@@ -19,6 +19,8 @@ use crate::relay::Relay;
 use crate::replica::Replica;
 use crate::rootcoord::{Catalog, RootCoordService};
 
+use super::etcd::{EtcdServices, EtcdSettings};
+
 /// Which secret guards which listener; `None` leaves it open.
 #[derive(Clone, Default)]
 pub struct Access {
@@ -56,6 +58,7 @@ pub struct Node {
     pub(super) rootcoord: RootCoordService,
     pub(super) timestamps: TimestampService,
     pub(super) admin: Option<AdminServer<crate::admin::AdminService>>,
+    pub(super) etcd: Option<EtcdServices>,
     proposer: Arc<Proposer>,
     lessor: Arc<Lessor>,
 }
@@ -66,6 +69,7 @@ impl Node {
         replica: Arc<dyn Replica>,
         access: Access,
         oracle: OracleSettings,
+        etcd: EtcdSettings,
         limits: Limits,
         boot: u64,
         metrics: Arc<Metrics>,
@@ -93,6 +97,7 @@ impl Node {
             rootcoord: RootCoordService { catalog, oracle: oracle.clone(), health: health.clone() },
             timestamps: TimestampService::new(oracle.clone()),
             admin: None,
+            etcd: etcd.guard.map(|guard| EtcdServices::new(replica.clone(), relay.clone(), guard)),
             ingress,
             replica,
             peers,

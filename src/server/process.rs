@@ -13,7 +13,7 @@ use roost_raft::storage::rocks::RocksBudget;
 use roost_raft::types::Member;
 use tonic::service::Routes;
 
-use super::{Access, Listeners, Node, OracleSettings};
+use super::{Access, EtcdSettings, Listeners, Node, OracleSettings};
 use crate::admin::{AdminService, HostNode, MemberCalls};
 use crate::config::{Args, Config};
 use crate::gateway::VERSION;
@@ -100,7 +100,7 @@ async fn serve(config: &Config) -> Result<(), Error> {
     let settings =
         OracleSettings { window_ms: config.tso.window_ms, max_clock_ahead_ms: config.tso.max_clock_ahead_ms };
     let replica = Arc::new(HostReplica::new(host.clone()));
-    let node = Node::new(replica, access, settings, config.limits.clone(), boot, metrics)?;
+    let node = Node::new(replica, access, settings, EtcdSettings::of(config), config.limits.clone(), boot, metrics)?;
     node.metrics.register(|registry| registry.register_collector(Box::new(OracleGauges(node.oracle.clone()))));
     let operated = HostNode::new(host.clone(), node.oracle.clone(), member(&config.this_member()));
     let admin = AdminService::new(Arc::new(operated), Arc::new(MemberCalls::new(node.peers.clone())));

@@ -5,6 +5,7 @@ use tonic::service::Routes;
 use tonic_health::pb::health_server::{Health as HealthApi, HealthServer};
 use tonic_reflection::server::Error as ReflectionError;
 
+use super::etcd;
 use super::node::Node;
 use crate::limits;
 use crate::pb::FILE_DESCRIPTOR_SET;
@@ -29,7 +30,10 @@ macro_rules! limited {
 
 pub(super) fn client(node: &Node, health: HealthServer<impl HealthApi>) -> Result<Routes, ReflectionError> {
     let routes = Routes::new(limited!(MilvusServiceServer<_>, node.gateway.clone())).add_service(health);
-    reflecting(routes, &[MILVUS, HEALTH])
+    match &node.etcd {
+        Some(etcd) => reflecting(etcd.add_to(routes), &[&[MILVUS, HEALTH], etcd::NAMES].concat()),
+        None => reflecting(routes, &[MILVUS, HEALTH]),
+    }
 }
 
 pub(super) fn internal(node: &Node, health: HealthServer<impl HealthApi>) -> Result<Routes, ReflectionError> {
@@ -74,15 +78,17 @@ fn reflecting(routes: Routes, names: &[&str]) -> Result<Routes, ReflectionError>
 pub(super) fn health(node: &Node) -> (HealthServer<impl HealthApi + use<>>, JoinHandle<()>) {
     let (reporter, server) = tonic_health::server::health_reporter();
     let (health, mut leadership) = (node.health.clone(), node.replica.leadership());
+    // The empty name is the node as a whole.
+    let mut names = vec!["", MILVUS, ROOT_COORD, TIMESTAMP, ADMIN];
+    names.extend(node.etcd.iter().flat_map(|_| etcd::NAMES));
     let task = tokio::spawn(async move {
         loop {
             let status = match health.not_ready().is_empty() {
                 true => tonic_health::ServingStatus::Serving,
                 false => tonic_health::ServingStatus::NotServing,
             };
-            // The empty name is the node as a whole.
-            for name in ["", MILVUS, ROOT_COORD, TIMESTAMP, ADMIN] {
-                reporter.set_service_status(name, status).await;
+            for name in &names {
+                reporter.set_service_status(*name, status).await;
             }
             // Elections tell themselves; a stop and a lost quorum are found by looking.
             let _ = tokio::time::timeout(limits::HEALTH_INTERVAL, leadership.changed()).await;

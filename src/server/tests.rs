@@ -13,6 +13,7 @@ use tonic::transport::Channel;
 use tonic::{Code, Request};
 
 use super::*;
+use crate::etcd::access::Guard;
 use crate::forward::secret_proof;
 use crate::limits::Limits;
 use crate::metrics::Metrics;
@@ -53,6 +54,11 @@ async fn dial(address: &str) -> Channel {
 
 /// Three nodes, of which the first leads term 1.
 async fn cluster() -> Vec<Running> {
+    cluster_with(Some(Guard::open())).await
+}
+
+/// Three nodes whose etcd API is guarded like that.
+async fn cluster_with(guard: Option<Guard>) -> Vec<Running> {
     let tables = Arc::default();
     let mut nodes = Vec::new();
     for id in 1..=3 {
@@ -64,8 +70,9 @@ async fn cluster() -> Vec<Running> {
         let (peer, http) = (name(&listeners.peer), name(&listeners.http));
         let access = Access { secret: Some(SECRET.into()), internal_secret: None };
         let settings = OracleSettings { window_ms: 3000, max_clock_ahead_ms: 60_000 };
-        let node =
-            Node::new(replica.clone(), access, settings, Limits::default(), id, Arc::new(Metrics::new())).unwrap();
+        let etcd = EtcdSettings { guard: guard.clone(), auto_compaction_revisions: 0 };
+        let metrics = Arc::new(Metrics::new());
+        let node = Node::new(replica.clone(), access, settings, etcd, Limits::default(), id, metrics).unwrap();
         let (trigger, shutdown) = shutdown::channel();
         let serving =
             tokio::spawn(async move { run(node, listeners, Routes::default(), &Handle::current(), &shutdown).await });
