@@ -4,12 +4,14 @@
 mod admin;
 mod etcd;
 mod server;
+mod watch;
 
 use serde::{Deserialize, Serialize};
 
 pub use admin::*;
 pub use etcd::*;
 pub use server::*;
+pub use watch::*;
 
 /// What a schema may declare and a cluster may hold. Defaults are those of Milvus 2.6 (its setting in brackets), so
 /// that a client finds the same limits here.

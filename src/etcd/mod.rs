@@ -9,6 +9,7 @@ mod keyspace;
 mod kv;
 pub mod lessor;
 mod validate;
+pub mod watch;
 
 pub use auth::AuthService;
 pub use header::Headers;
