@@ -86,6 +86,8 @@ pub async fn run(
     let (stop_peers, peers_stop) = shutdown::channel();
     let ingress = |side| IngressLayer { ingress: node.ingress.clone(), side };
     let (health, health_task) = services::health(&node);
+    // Ends watches when calls are to end: they would hold the listener's drain up.
+    let hub = node.etcd.as_ref().map(|etcd| tokio::spawn(etcd.hub().run(calls_stop.clone())));
 
     let client = services::client(&node, health.clone())?;
     let serving = builder().layer(ingress(Side::Client)).add_routes(client);
@@ -131,6 +133,9 @@ pub async fn run(
     // Peers keep their connections open for ever; there is nothing to wait for.
     stop_calls.fire("stopped");
     stop_peers.fire("stopped");
+    if let Some(hub) = hub {
+        hub.abort();
+    }
     for task in [tasks.abort_handle(), health_task.abort_handle(), http.abort_handle(), peer.abort_handle()] {
         task.abort();
     }

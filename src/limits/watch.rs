@@ -22,9 +22,8 @@ pub const WATCH_FRAGMENT_BYTES: usize = (1536 << 10) + (512 << 10);
 /// Watchers of one stream and the bytes of their keys. etcd has no bound; its clients put all their watches on one stream.
 pub const WATCHERS_PER_STREAM_MAX: usize = 100_000;
 pub const WATCH_KEY_BYTES_PER_STREAM_MAX: usize = 64 << 20;
-/// Watch streams of one node, and Lock's and Election's waiters beside them: each holds a queue and a few buffers.
-pub const WATCH_STREAMS_MAX: usize = 16_384;
-pub const WATCH_WAITERS_MAX: usize = 16_384;
+/// Watch streams of one node, and Lock's and Election's waiters: as many as there may be calls of etcd clients.
+pub const WATCH_OUTLETS_MAX: usize = super::ETCD_STREAMS_MAX + super::ETCD_CALLS_MAX;
 /// Requests that a stream takes before it looks at its watchers again.
 pub const WATCH_REQUESTS_PER_TURN: usize = 64;
 /// A message of a Watch stream from a client: a key and a range's end of etcd's largest request.

@@ -7,6 +7,7 @@ use tonic::service::interceptor::InterceptedService;
 
 use crate::config::Config;
 use crate::etcd::access::Guard;
+use crate::etcd::watch::{Hub, WatchService};
 use crate::etcd::{AuthService, Headers, Keyspace, KvService};
 use crate::limits;
 use crate::pb::etcd::api::auth_server::AuthServer;
@@ -15,7 +16,7 @@ use crate::relay::Relay;
 use crate::replica::Replica;
 
 /// What the client listener serves, by full name.
-pub(super) const NAMES: &[&str] = &["etcdserverpb.KV", "etcdserverpb.Auth"];
+pub(super) const NAMES: &[&str] = &["etcdserverpb.KV", "etcdserverpb.Watch", "etcdserverpb.Auth"];
 
 /// How the etcd API is set.
 #[derive(Clone, Debug, Default)]
@@ -44,6 +45,8 @@ impl EtcdSettings {
 pub(super) struct EtcdServices {
     guard: Guard,
     kv: KvService,
+    watch: WatchService,
+    hub: Arc<Hub>,
     auth: AuthService,
 }
 
@@ -58,14 +61,28 @@ macro_rules! limited {
 
 impl EtcdServices {
     pub(super) fn new(replica: Arc<dyn Replica>, relay: Arc<Relay>, guard: Guard) -> Self {
-        let keyspace = Keyspace::new(replica.clone(), relay, Headers::new(replica));
-        EtcdServices { kv: KvService::new(keyspace.clone()), auth: AuthService::new(keyspace, guard.clone()), guard }
+        let headers = Headers::new(replica.clone());
+        let hub = Hub::new(replica.clone());
+        let keyspace = Keyspace::new(replica, relay, headers.clone());
+        EtcdServices {
+            kv: KvService::new(keyspace.clone()),
+            watch: WatchService::new(hub.clone(), headers),
+            hub,
+            auth: AuthService::new(keyspace, guard.clone()),
+            guard,
+        }
+    }
+
+    /// What follows the applied changes for watches; to be run as long as calls are served.
+    pub(super) fn hub(&self) -> Arc<Hub> {
+        self.hub.clone()
     }
 
     pub(super) fn add_to(&self, routes: Routes) -> Routes {
         let guard = || self.guard.clone();
         routes
             .add_service(InterceptedService::new(limited!(KvServer<_>, self.kv.clone()), guard()))
+            .add_service(InterceptedService::new(self.watch.clone(), guard()))
             // Guards itself: whoever asks for a token has none yet.
             .add_service(limited!(AuthServer<_>, self.auth.clone()))
     }

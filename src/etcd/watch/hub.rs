@@ -200,7 +200,7 @@ impl Hub {
         let number = self.next_outlet.fetch_add(1, Ordering::Relaxed);
         let outlet = Arc::new(Outlet::new(self.queued.clone()));
         let mut outlets = self.outlets.lock();
-        if outlets.closed || outlets.open.len() >= limits::WATCH_STREAMS_MAX + limits::WATCH_WAITERS_MAX {
+        if outlets.closed || outlets.open.len() >= limits::WATCH_OUTLETS_MAX {
             return None;
         }
         outlets.open.insert(number, outlet.clone());
