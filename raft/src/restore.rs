@@ -58,7 +58,7 @@ pub fn restore(
     let snapshots = data_dir.join("snapshots");
     std::fs::create_dir_all(&snapshots)?;
     let copy = snapshots.join("restoring.snapshot");
-    std::fs::copy(file, &copy)?;
+    io::copy(&mut snapshot::content(file)?, &mut File::create_new(&copy)?)?;
     let staged = snapshot::stage(SnapshotData::File(SnapshotFile { path: copy, ..verified }), &snapshots)?;
     snapshot::install(&engine, &staged)?;
     let cluster_id = new_cluster_id(&staged, members);

@@ -40,6 +40,10 @@ impl<M: Machine> Node for HostNode<M> {
         Ok(node_status(status, address))
     }
 
+    fn stored_bytes(&self) -> u64 {
+        self.host.stored_bytes()
+    }
+
     fn recent_hashes(&self) -> Vec<admin::HashPoint> {
         let points = self.host.recent_hashes().into_iter();
         points.map(|(index, hash)| admin::HashPoint { index, hash: hash_bytes(&hash) }).collect()

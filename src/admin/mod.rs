@@ -4,6 +4,7 @@
 //! trait `Node`, so that the API is tested without disks and sockets; `host` is the server's implementation.
 
 mod ask;
+mod chunks;
 mod error;
 mod health;
 mod host;
@@ -20,7 +21,8 @@ mod status;
 pub(crate) mod tests;
 
 pub use ask::{AskMember, MemberCalls};
-pub use error::Error;
+pub use chunks::{Chunks, stream};
+pub use error::{Error, REASON_KEY};
 pub use host::HostNode;
 pub use node::{Node, SnapshotSource};
 pub use service::AdminService;

@@ -21,6 +21,9 @@ pub trait Node: Send + Sync + 'static {
     /// Everything this node knows about itself and the membership; lags only while it leads.
     fn status(&self) -> Result<NodeStatus, Error>;
 
+    /// Approximate bytes of the replicated tables on this node.
+    fn stored_bytes(&self) -> u64;
+
     /// Hashes at recent applied indexes besides the one in `status`, newest first.
     fn recent_hashes(&self) -> Vec<HashPoint>;
 

@@ -1,83 +1,50 @@
-//! `SnapshotSave`, `SnapshotStatus` and `SnapshotTrigger`. A saved snapshot is written by a blocking thread into chunks
-//! that a bounded channel carries to the caller, so neither side holds more than a few of them in memory.
+//! `SnapshotSave`, `SnapshotStatus` and `SnapshotTrigger`.
 
 use std::io::{self, Write};
-use std::mem;
 
-use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tonic::Status;
 
 use super::node::SnapshotSource;
-use super::{Error, Node};
-use crate::limits;
+use super::{Error, Node, chunks};
 use crate::pb::admin::snapshot_save_chunk::Part;
 use crate::pb::admin::{NodeStatus, SnapshotEnd, SnapshotSaveChunk, SnapshotStatusResponse, SnapshotTriggerResponse};
 
-type Chunks = mpsc::Sender<Result<SnapshotSaveChunk, Status>>;
-
 /// Starts to stream what `source` pins. The permit is held as long as the pin.
 pub fn save(source: SnapshotSource, permit: OwnedSemaphorePermit) -> mpsc::Receiver<Result<SnapshotSaveChunk, Status>> {
-    let (chunks, received) = mpsc::channel(limits::ADMIN_STREAM_BUFFER);
-    let runtime = Handle::current();
-    tokio::task::spawn_blocking(move || {
-        let _permit = permit;
-        let mut out = ChunkWriter::new(chunks.clone(), runtime.clone());
-        if let Err(error) = write_all(source, &mut out) {
-            tracing::warn!(%error, "a snapshot was not saved to its end");
-            let status = Error::Failed(format!("the snapshot cannot be read: {error}")).into();
-            // A caller that is gone needs no reason.
-            let _ = runtime.block_on(chunks.send_timeout(Err(status), limits::SNAPSHOT_READER_IDLE_MAX));
-        }
-    });
-    received
+    let part = |part| SnapshotSaveChunk { part: Some(part) };
+    chunks::stream(
+        permit,
+        move |data| part(Part::Data(data)),
+        move |chunks| {
+            chunks.send(part(Part::Begin(source.begin)))?;
+            let mut out = Hashing { out: chunks, hasher: blake3::Hasher::new(), bytes: 0 };
+            (source.write)(&mut out)?;
+            let Hashing { out: chunks, hasher, bytes } = out;
+            chunks.flush()?;
+            chunks.send(part(Part::End(SnapshotEnd { bytes, blake3: hasher.finalize().as_bytes().to_vec() })))
+        },
+    )
 }
 
-fn write_all(source: SnapshotSource, out: &mut ChunkWriter) -> io::Result<()> {
-    out.send(Part::Begin(source.begin))?;
-    (source.write)(out)?;
-    out.flush()?;
-    let end = SnapshotEnd { bytes: out.bytes, blake3: out.hasher.finalize().as_bytes().to_vec() };
-    out.send(Part::End(end))
-}
-
-/// Cuts what is written into chunks and hashes it on the way.
-struct ChunkWriter {
-    chunks: Chunks,
-    runtime: Handle,
-    filling: Vec<u8>,
+/// Hashes and counts what is written.
+struct Hashing<'a, W> {
+    out: &'a mut W,
     hasher: blake3::Hasher,
     bytes: u64,
 }
 
-impl ChunkWriter {
-    fn new(chunks: Chunks, runtime: Handle) -> Self {
-        ChunkWriter { chunks, runtime, filling: Vec::new(), hasher: blake3::Hasher::new(), bytes: 0 }
-    }
-
-    fn send(&self, part: Part) -> io::Result<()> {
-        let chunk = Ok(SnapshotSaveChunk { part: Some(part) });
-        let sending = self.chunks.send_timeout(chunk, limits::SNAPSHOT_READER_IDLE_MAX);
-        self.runtime.block_on(sending).map_err(|_| io::Error::other("the caller takes nothing more"))
-    }
-}
-
-impl Write for ChunkWriter {
+impl<W: Write> Write for Hashing<'_, W> {
     fn write(&mut self, data: &[u8]) -> io::Result<usize> {
-        let room = limits::SNAPSHOT_CHUNK_BYTES.saturating_sub(self.filling.len());
-        let (taken, _) = data.split_at_checked(room).unwrap_or((data, &[]));
-        self.filling.extend_from_slice(taken);
+        let written = self.out.write(data)?;
+        let (taken, _) = data.split_at_checked(written).unwrap_or((data, &[]));
         self.hasher.update(taken);
         self.bytes += taken.len() as u64;
-        if self.filling.len() >= limits::SNAPSHOT_CHUNK_BYTES {
-            self.flush()?;
-        }
-        Ok(taken.len())
+        Ok(written)
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        let filled = mem::take(&mut self.filling);
-        if filled.is_empty() { Ok(()) } else { self.send(Part::Data(filled)) }
+        self.out.flush()
     }
 }
 

@@ -97,6 +97,10 @@ impl Node for MemoryNode {
         Ok(self.status.lock().clone())
     }
 
+    fn stored_bytes(&self) -> u64 {
+        4096
+    }
+
     fn recent_hashes(&self) -> Vec<HashPoint> {
         Vec::new()
     }

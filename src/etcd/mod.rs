@@ -3,15 +3,21 @@
 
 pub mod access;
 mod auth;
+mod cluster;
 pub mod error;
 mod header;
 mod keyspace;
 mod kv;
 pub mod lessor;
+mod maintenance;
+mod operator;
 mod validate;
 pub mod watch;
 
 pub use auth::AuthService;
+pub use cluster::ClusterService;
 pub use header::Headers;
 pub use keyspace::Keyspace;
 pub use kv::KvService;
+pub use maintenance::MaintenanceService;
+pub use operator::Operator;

@@ -9,6 +9,7 @@ use super::start::HostCore;
 use crate::apply::StateHash;
 use crate::codec;
 use crate::error::ChangeError;
+use crate::kv::Space;
 use crate::machine::Machine;
 use crate::snapshot::{SnapshotData, SnapshotHeader};
 use crate::system::SystemCommand;
@@ -35,6 +36,11 @@ impl<M: Machine> HostCore<M> {
             SnapshotData::File(file) => file.header.clone(),
         };
         Ok((header, snapshot.snapshot))
+    }
+
+    /// Approximate bytes, on disk and in memory, of everything that a snapshot would hold.
+    pub fn stored_bytes(&self) -> u64 {
+        Space::REPLICATED.into_iter().map(|space| self.shared.engine.size(space)).sum()
     }
 
     /// Builds the snapshot that the log may be purged up to. Returns the last index in it.

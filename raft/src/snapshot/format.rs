@@ -6,11 +6,12 @@
 //! 2  u64 rows, 32 bytes BLAKE3 of everything before this record                                   once, at the end
 //! ```
 //!
-//! Integers are big-endian. Nothing is trusted before its checksum was seen.
+//! Zeros may follow, fewer than 512 (see `sealed`). Integers are big-endian. Nothing is trusted before its checksum was seen.
 
 use std::io::{self, Read as _, Write};
 use std::ops::ControlFlow;
 
+use super::sealed::BLOCK_BYTES;
 use super::{SPACES, SnapshotHeader};
 use crate::apply::StateHash;
 use crate::codec::{self, corrupt};
@@ -189,7 +190,9 @@ impl<R: io::Read> SnapshotReader<R> {
         if self.hash != self.header.hash {
             return Err(corrupt("the snapshot's rows do not have the state hash that its header names"));
         }
-        if self.input.read(&mut [0])? != 0 {
+        let mut padding = Vec::new();
+        self.input.by_ref().take(BLOCK_BYTES as u64).read_to_end(&mut padding)?;
+        if padding.len() >= BLOCK_BYTES || padding.iter().any(|byte| *byte != 0) {
             return Err(corrupt("bytes follow the snapshot's end"));
         }
         self.done = true;

@@ -2,9 +2,10 @@
 
 mod format;
 mod install;
+mod sealed;
 
 use std::fs::File;
-use std::io::{self, BufReader};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -12,6 +13,8 @@ use serde::{Deserialize, Serialize};
 
 pub use format::{SnapshotReader, write_snapshot};
 pub use install::{install, resume_install, stage};
+pub use sealed::Sealing;
+pub(crate) use sealed::content;
 
 use crate::apply::{StateHash, StateView};
 use crate::kv::{Read, Space};
@@ -72,9 +75,9 @@ impl Drop for TemporaryFile {
 }
 
 impl SnapshotFile {
-    /// Reads the whole file and checks every checksum, the row count and the state hash.
+    /// Reads the whole file and checks every checksum, the row count and the state hash. It may be sealed.
     pub fn verify(path: &Path) -> io::Result<Self> {
-        let mut reader = SnapshotReader::open(BufReader::new(File::open(path)?))?;
+        let mut reader = SnapshotReader::open(content(path)?)?;
         while reader.next_chunk()?.is_some() {}
         Ok(SnapshotFile {
             path: path.to_path_buf(),
