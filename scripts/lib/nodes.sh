@@ -108,6 +108,7 @@ node_configure() {
                     "$host:$(node_port "$member" peer)" "$host:$(node_port "$member" client)" \
                     "$host:$(node_port "$member" internal)"
             done
+            echo 'etcd: { enabled: true }'
             echo 'log: { level: "info,openraft=warn", format: text }'
         } >"$config.new"
         mv "$config.new" "$config"

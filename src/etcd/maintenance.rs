@@ -141,12 +141,8 @@ impl Maintenance for MaintenanceService {
         let permit = self.saves.clone().try_acquire_owned().map_err(|_| TOO_MANY_REQUESTS.status())?;
         let source = self.node.pin_snapshot().await.map_err(|error| told(error.into()))?;
         let header = self.header();
-        let message = move |blob| SnapshotResponse {
-            header,
-            blob,
-            version: VERSION.to_owned(),
-            ..SnapshotResponse::default()
-        };
+        let message =
+            move |blob| SnapshotResponse { header, blob, version: VERSION.to_owned(), ..SnapshotResponse::default() };
         let blobs = admin::stream(permit, message, move |chunks| {
             let mut sealing = Sealing::new(chunks);
             (source.write)(&mut sealing)?;
