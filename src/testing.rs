@@ -27,6 +27,7 @@ pub struct SoloReplica {
     /// While set, proposals wait for ever.
     pub stall: AtomicBool,
     pub members: Mutex<Vec<Peer>>,
+    pub cluster: Mutex<String>,
 }
 
 pub struct Tables {
@@ -56,6 +57,7 @@ impl SoloReplica {
             lose_answers: AtomicBool::new(false),
             stall: AtomicBool::new(false),
             members: Mutex::default(),
+            cluster: Mutex::new("solo".into()),
         })
     }
 
@@ -140,7 +142,7 @@ impl Replica for SoloReplica {
     }
 
     fn cluster_id(&self) -> String {
-        "solo".into()
+        self.cluster.lock().clone()
     }
 
     async fn hand_over(&self) {}

@@ -66,6 +66,13 @@ impl Link {
         Ok(Asked { link: self.clone(), id, answer, done: false })
     }
 
+    /// Questions without an answer, and how many of them have not left yet.
+    #[cfg(test)]
+    pub fn open_and_unsent(&self) -> (usize, usize) {
+        let open = self.open.lock();
+        (open.waiting.len(), self.questions.waiting().0)
+    }
+
     fn answered(&self, batch: AnswerBatch) {
         let mut open = self.open.lock();
         for answer in batch.answers {

@@ -12,6 +12,8 @@
 mod batcher;
 mod link;
 mod service;
+#[cfg(test)]
+mod tests;
 mod wire;
 
 use std::sync::Arc;
