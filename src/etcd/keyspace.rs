@@ -147,9 +147,17 @@ impl Keyspace {
         }
     }
 
-    async fn submit(&self, call: &Call, command: KeyspaceCommand) -> Result<KeyspaceReply, Status> {
+    /// What the log does with `command`, short of refusing it.
+    pub(super) async fn submit(&self, call: &Call, command: KeyspaceCommand) -> Result<KeyspaceReply, Status> {
+        match self.decide(call, command).await? {
+            KeyspaceReply::Refused(why) => Err(refused(why)),
+            reply => Ok(reply),
+        }
+    }
+
+    /// What the log says to `command`, refusals included.
+    pub(super) async fn decide(&self, call: &Call, command: KeyspaceCommand) -> Result<KeyspaceReply, Status> {
         match self.relay.submit(call, Command::Keyspace(command)).await.map_err(error::status)? {
-            Reply::Keyspace(KeyspaceReply::Refused(why)) => Err(refused(why)),
             Reply::Keyspace(reply) => Ok(reply),
             _ => Err(confused()),
         }
@@ -162,7 +170,7 @@ impl Keyspace {
 }
 
 /// The log answered with something that does not belong to the command.
-fn confused() -> Status {
+pub(super) fn confused() -> Status {
     Status::internal("etcdserver: the log gave an answer that does not fit the request")
 }
 

@@ -3,21 +3,19 @@
 
 pub mod access;
 mod auth;
-mod cluster;
 pub mod error;
 mod header;
+mod history;
 mod keyspace;
 mod kv;
+mod lease;
 pub mod lessor;
-mod maintenance;
-mod operator;
 mod validate;
 pub mod watch;
 
 pub use auth::AuthService;
-pub use cluster::ClusterService;
 pub use header::Headers;
+pub use history::HistoryTask;
 pub use keyspace::Keyspace;
 pub use kv::KvService;
-pub use maintenance::MaintenanceService;
-pub use operator::Operator;
+pub use lease::LeaseService;

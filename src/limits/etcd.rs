@@ -46,3 +46,5 @@ pub const LEASES_NOTED_AT_ONCE: usize = 1024;
 pub const LEASE_NOTE_LEAST_MS: u64 = 1000;
 /// Leases or keys that are read from the tables in one piece.
 pub const LEASE_PAGE: usize = 1024;
+/// Renewals of one keep-alive stream that are asked of the leader at once; the client's next ones wait.
+pub const LEASE_RENEWALS_PER_STREAM: usize = 256;

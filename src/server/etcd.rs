@@ -5,23 +5,19 @@ use std::sync::Arc;
 use tonic::service::Routes;
 use tonic::service::interceptor::InterceptedService;
 
-use crate::admin::{AskMember, Node as OperatedNode};
 use crate::config::Config;
 use crate::etcd::access::Guard;
 use crate::etcd::watch::{Hub, WatchService};
-use crate::etcd::{AuthService, ClusterService, Headers, Keyspace, KvService, MaintenanceService, Operator};
-use crate::forward::Peers;
+use crate::etcd::{AuthService, Headers, Keyspace, KvService, LeaseService};
 use crate::limits;
 use crate::pb::etcd::api::auth_server::AuthServer;
-use crate::pb::etcd::api::cluster_server::ClusterServer;
 use crate::pb::etcd::api::kv_server::KvServer;
-use crate::pb::etcd::api::maintenance_server::MaintenanceServer;
+use crate::pb::etcd::api::lease_server::LeaseServer;
 use crate::relay::Relay;
 use crate::replica::Replica;
 
 /// What the client listener serves, by full name.
-pub(super) const NAMES: &[&str] =
-    &["etcdserverpb.KV", "etcdserverpb.Watch", "etcdserverpb.Cluster", "etcdserverpb.Maintenance", "etcdserverpb.Auth"];
+pub(super) const NAMES: &[&str] = &["etcdserverpb.KV", "etcdserverpb.Watch", "etcdserverpb.Lease", "etcdserverpb.Auth"];
 
 /// How the etcd API is set.
 #[derive(Clone, Debug, Default)]
@@ -52,11 +48,8 @@ pub(super) struct EtcdServices {
     kv: KvService,
     watch: WatchService,
     hub: Arc<Hub>,
+    lease: LeaseService,
     auth: AuthService,
-    keyspace: Keyspace,
-    replica: Arc<dyn Replica>,
-    /// Absent in tests without a host.
-    operated: Option<(ClusterService, MaintenanceService)>,
 }
 
 /// With the API's message limits.
@@ -72,25 +65,15 @@ impl EtcdServices {
     pub(super) fn new(replica: Arc<dyn Replica>, relay: Arc<Relay>, guard: Guard) -> Self {
         let headers = Headers::new(replica.clone());
         let hub = Hub::new(replica.clone());
-        let keyspace = Keyspace::new(replica.clone(), relay, headers.clone());
+        let keyspace = Keyspace::new(replica, relay.clone(), headers.clone());
         EtcdServices {
             kv: KvService::new(keyspace.clone()),
             watch: WatchService::new(hub.clone(), headers),
             hub,
-            auth: AuthService::new(keyspace.clone(), guard.clone()),
+            lease: LeaseService::new(keyspace.clone(), relay),
+            auth: AuthService::new(keyspace, guard.clone()),
             guard,
-            keyspace,
-            replica,
-            operated: None,
         }
-    }
-
-    /// Adds what speaks of this node and of the membership.
-    pub(super) fn operate(&mut self, node: Arc<dyn OperatedNode>, others: Arc<dyn AskMember>, peers: Arc<Peers>) {
-        let operator = Operator::new(self.replica.clone(), peers);
-        let headers = self.keyspace.headers().clone();
-        let cluster = ClusterService::new(self.replica.clone(), headers, operator.clone(), others);
-        self.operated = Some((cluster, MaintenanceService::new(node, self.keyspace.clone(), operator)));
     }
 
     /// What follows the applied changes for watches; to be run as long as calls are served.
@@ -100,14 +83,11 @@ impl EtcdServices {
 
     pub(super) fn add_to(&self, routes: Routes) -> Routes {
         let guard = || self.guard.clone();
-        let routes = routes
+        routes
             .add_service(InterceptedService::new(limited!(KvServer<_>, self.kv.clone()), guard()))
             .add_service(InterceptedService::new(self.watch.clone(), guard()))
+            .add_service(InterceptedService::new(limited!(LeaseServer<_>, self.lease.clone()), guard()))
             // Guards itself: whoever asks for a token has none yet.
-            .add_service(limited!(AuthServer<_>, self.auth.clone()));
-        let Some((cluster, maintenance)) = &self.operated else { return routes };
-        routes
-            .add_service(InterceptedService::new(limited!(ClusterServer<_>, cluster.clone()), guard()))
-            .add_service(InterceptedService::new(limited!(MaintenanceServer<_>, maintenance.clone()), guard()))
+            .add_service(limited!(AuthServer<_>, self.auth.clone()))
     }
 }

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use crate::admin::{self, AdminService, MemberCalls};
 use crate::call::Requests;
 use crate::config::Config;
+use crate::etcd::HistoryTask;
 use crate::etcd::lessor::Lessor;
 use crate::forward::{Ingress, Peers};
 use crate::gateway::Gateway;
@@ -58,10 +58,11 @@ pub struct Node {
     pub(super) gateway: Gateway,
     pub(super) rootcoord: RootCoordService,
     pub(super) timestamps: TimestampService,
-    pub(super) admin: Option<AdminServer<AdminService>>,
+    pub(super) admin: Option<AdminServer<crate::admin::AdminService>>,
     pub(super) etcd: Option<EtcdServices>,
     proposer: Arc<Proposer>,
     lessor: Arc<Lessor>,
+    history: Arc<HistoryTask>,
 }
 
 impl Node {
@@ -83,6 +84,7 @@ impl Node {
         let health = Health::new(replica.clone());
         let requests = Requests::new(replica.node_id(), boot);
         let lessor = Lessor::new(replica.clone(), proposer.clone(), Arc::new(SystemClock::default()));
+        let history = HistoryTask::new(replica.clone(), proposer.clone(), etcd.auto_compaction_revisions);
         let relay = Relay::new(
             replica.clone(),
             proposer.clone(),
@@ -108,22 +110,19 @@ impl Node {
             relay,
             proposer,
             lessor,
+            history,
         })
     }
 
     /// Adds the operator's API, which needs more of the host than the other services do.
-    pub fn with_admin(mut self, node: Arc<dyn admin::Node>) -> Self {
-        let others = Arc::new(MemberCalls::new(self.peers.clone()));
-        if let Some(etcd) = &mut self.etcd {
-            etcd.operate(node.clone(), others.clone(), self.peers.clone());
-        }
-        self.admin = Some(AdminService::new(node, others).into_server());
+    pub fn with_admin(mut self, admin: crate::admin::AdminService) -> Self {
+        self.admin = Some(admin.into_server());
         self
     }
 
     pub(super) fn leader_tasks(&self) -> Vec<Arc<dyn LeaderTask>> {
         let clocks = Arc::new(PeerClocks::new(self.replica.clone(), self.peers.clone()));
         let keeper = Keeper::new(self.oracle.clone(), self.replica.clone(), self.proposer.clone(), clocks);
-        vec![Arc::new(keeper), self.lessor.clone()]
+        vec![Arc::new(keeper), self.lessor.clone(), self.history.clone()]
     }
 }

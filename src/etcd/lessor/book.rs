@@ -61,7 +61,8 @@ impl Held {
             noted: lease.remaining_ttl_s > 0,
             ended: false,
         };
-        held.extend(now_ms, left_s);
+        // What an earlier leader began to expire goes on at once.
+        held.extend(now_ms, if lease.ending { 0 } else { left_s });
         held.queued_ms = held.next_ms();
         held
     }
@@ -192,7 +193,7 @@ mod tests {
     use super::*;
 
     fn lease(id: i64, ttl_s: i64) -> Lease {
-        Lease { id, generation: 1, granted_ttl_s: ttl_s, remaining_ttl_s: 0 }
+        Lease { id, generation: 1, granted_ttl_s: ttl_s, remaining_ttl_s: 0, ending: false }
     }
 
     fn book(leases: &[Lease]) -> Book {
@@ -251,6 +252,10 @@ mod tests {
         let mut book = book(&[noted.clone(), lease(2, 60)]);
         assert_eq!((book.left_s(0, 1), book.left_s(0, 2)), (7, 60));
         assert_eq!(book.renew(1, &noted), Renewed::AfterNote, "the next leader would go by it as well");
+        let ending = Lease { ending: true, ..lease(3, 60) };
+        book.learn(1, &ending);
+        assert_eq!(book.renew(1, &ending), Renewed::TooLate);
+        assert_eq!(book.due(1).expired, [(3, 1)], "what was begun is finished");
     }
 
     #[test]

@@ -5,12 +5,16 @@
 //! the renewal. Time that this process did not see pass, because it was suspended, is not taken from any lease.
 
 mod book;
+#[cfg(test)]
+mod tests;
 
 use std::collections::HashSet;
+use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
+use roost_raft::kv::Read;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{Notify, watch};
 
@@ -172,7 +176,7 @@ impl Lessor {
         let events = self.replica.events();
         self.replica.read_barrier(Instant::now() + limits::CALL_TIME_DEFAULT).await?;
         let replica = self.replica.clone();
-        let leases = tokio::task::spawn_blocking(move || all_leases(replica.as_ref())).await;
+        let leases = tokio::task::spawn_blocking(move || all_leases(replica.view()?.as_ref())).await;
         let leases = leases.map_err(|error| replica::Error::Stopped(error.to_string()))??;
         let mut reigning = self.reigning.lock();
         let opened = reigning.get_or_insert_with(|| {
@@ -213,8 +217,13 @@ impl Lessor {
                 // Outside of the reign this task is about to be cut off.
                 let _ = match event {
                     Event::LeaseGranted { id, generation, ttl_s } => {
-                        let lease =
-                            Lease { id: *id, generation: *generation, granted_ttl_s: *ttl_s, remaining_ttl_s: 0 };
+                        let lease = Lease {
+                            id: *id,
+                            generation: *generation,
+                            granted_ttl_s: *ttl_s,
+                            remaining_ttl_s: 0,
+                            ending: false,
+                        };
                         self.in_reign(reign.term, |book, now_ms| book.learn(now_ms, &lease))
                     }
                     Event::LeaseEnded { id } => self.in_reign(reign.term, |book, _| book.forget(*id)),
@@ -281,11 +290,11 @@ impl Lessor {
     }
 }
 
-fn all_leases(replica: &dyn Replica) -> std::io::Result<Vec<Lease>> {
-    let view = replica.view()?;
+/// Every lease that the tables hold.
+pub(super) fn all_leases(read: &dyn Read) -> io::Result<Vec<Lease>> {
     let mut all: Vec<Lease> = Vec::new();
     loop {
-        let page = keyspace::leases(view.as_ref(), all.last().map(|lease| lease.id), limits::LEASE_PAGE)?;
+        let page = keyspace::leases(read, all.last().map(|lease| lease.id), limits::LEASE_PAGE)?;
         let last = page.len() < limits::LEASE_PAGE;
         all.extend(page);
         if last {

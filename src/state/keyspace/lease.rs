@@ -138,6 +138,6 @@ pub(super) fn keys(read: &dyn Read, id: i64, after: Option<&[u8]>, limit: usize)
 }
 
 fn lease(id: i64, row: store::Lease) -> Lease {
-    let store::Lease { generation, granted_ttl_s, remaining_ttl_s, .. } = row;
-    Lease { id, generation, granted_ttl_s, remaining_ttl_s }
+    let store::Lease { generation, granted_ttl_s, remaining_ttl_s, ending } = row;
+    Lease { id, generation, granted_ttl_s, remaining_ttl_s, ending }
 }

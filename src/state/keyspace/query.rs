@@ -36,6 +36,8 @@ pub struct Lease {
     pub granted_ttl_s: i64,
     /// What was left when it was last noted; 0 for the whole TTL.
     pub remaining_ttl_s: i64,
+    /// It ran out, and some of its keys are gone already: nothing can save it.
+    pub ending: bool,
 }
 
 /// See [`hash`].
