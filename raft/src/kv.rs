@@ -1,9 +1,13 @@
 //! The small key-value surface that state machines see. RocksDB stands behind it in production and an ordered map in
 //! models and simulations, so nothing above this file names a storage engine.
 
+use std::borrow::Borrow;
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::io;
 use std::ops::{Bound, ControlFlow};
+
+use parking_lot::Mutex;
 
 /// A named, separately ordered key space (a RocksDB column family).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -64,6 +68,11 @@ impl<'a> KeyRange<'a> {
     }
 }
 
+/// The bound before a key, or no bound.
+fn open_end(end: Option<&[u8]>) -> Bound<&[u8]> {
+    end.map_or(Bound::Unbounded, Bound::Excluded)
+}
+
 /// The first key after every key with this prefix, or `None` when no such key exists.
 pub fn prefix_end(prefix: &[u8]) -> Option<Vec<u8>> {
     let mut end = prefix.to_vec();
@@ -86,8 +95,7 @@ pub trait Read: Send + Sync {
     /// Visits every row whose key starts with `prefix`, ascending.
     fn scan_prefix(&self, space: Space, prefix: &[u8], visit: &mut Visit<'_>) -> io::Result<()> {
         let end = prefix_end(prefix);
-        let to = end.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
-        self.scan(space, KeyRange { from: Bound::Included(prefix), to }, false, visit)
+        self.scan(space, KeyRange { from: Bound::Included(prefix), to: open_end(end.as_deref()) }, false, visit)
     }
 }
 
@@ -95,8 +103,8 @@ pub trait Read: Send + Sync {
 #[derive(Clone, Debug, Default)]
 pub struct Batch {
     pub ops: Vec<(Space, Vec<u8>, Option<Vec<u8>>)>,
-    /// Ranges deleted before `ops` are written.
-    pub cleared: Vec<(Space, Vec<u8>, Vec<u8>)>,
+    /// Ranges deleted before `ops` are written; without an end, everything from the first key on.
+    pub cleared: Vec<(Space, Vec<u8>, Option<Vec<u8>>)>,
 }
 
 impl Batch {
@@ -110,7 +118,12 @@ impl Batch {
 
     /// Deletes `from..to`; takes effect before every put of the same batch.
     pub fn clear(&mut self, space: Space, from: impl Into<Vec<u8>>, to: impl Into<Vec<u8>>) {
-        self.cleared.push((space, from.into(), to.into()));
+        self.cleared.push((space, from.into(), Some(to.into())));
+    }
+
+    /// Deletes every row of the space; takes effect before every put of the same batch.
+    pub fn clear_all(&mut self, space: Space) {
+        self.cleared.push((space, Vec::new(), None));
     }
 
     pub fn is_empty(&self) -> bool {
@@ -124,6 +137,33 @@ pub struct Txn<'a> {
     base: &'a dyn Read,
     rows: Rows,
     undo: Vec<(Slot, Option<Option<Vec<u8>>>)>,
+    known: Mutex<KnownRows>,
+}
+
+/// Rows as they were read from below a [`Txn`]: whoever writes it needs the old rows and need not read them again.
+#[derive(Debug, Default)]
+pub struct KnownRows {
+    rows: Rows,
+    bytes: usize,
+}
+
+/// What a transaction remembers of what it read. A larger row is read again, which it then outweighs.
+const KNOWN_ROW_BYTES_MAX: usize = 64 << 10;
+const KNOWN_BYTES_MAX: usize = 16 << 20;
+
+impl KnownRows {
+    fn remember(&mut self, space: Space, key: &[u8], row: Option<&[u8]>) {
+        let bytes = key.len() + row.map_or(0, <[u8]>::len);
+        if space.hashed() && bytes <= KNOWN_ROW_BYTES_MAX && self.bytes + bytes <= KNOWN_BYTES_MAX {
+            self.bytes += bytes;
+            self.rows.insert((space, key.to_vec()), row.map(<[u8]>::to_vec));
+        }
+    }
+
+    /// The row, if it was read: `Some(None)` if there was none.
+    pub fn find(&self, space: Space, key: &[u8]) -> Option<Option<&[u8]>> {
+        find(&self.rows, space, key).map(Option::as_deref)
+    }
 }
 
 /// A point in a [`Txn`] to roll back to.
@@ -132,7 +172,7 @@ pub struct Mark(usize);
 
 impl<'a> Txn<'a> {
     pub fn new(base: &'a dyn Read) -> Self {
-        Txn { base, rows: BTreeMap::new(), undo: Vec::new() }
+        Txn { base, rows: BTreeMap::new(), undo: Vec::new(), known: Mutex::default() }
     }
 
     pub fn put(&mut self, space: Space, key: impl Into<Vec<u8>>, value: impl Into<Vec<u8>>) {
@@ -169,15 +209,21 @@ impl<'a> Txn<'a> {
     pub fn into_rows(self) -> Rows {
         self.rows
     }
+
+    /// [`Txn::into_rows`], and what was read of the rows of hashed spaces that stand below it.
+    pub fn into_parts(self) -> (Rows, KnownRows) {
+        (self.rows, self.known.into_inner())
+    }
 }
 
 impl Read for Txn<'_> {
     fn get(&self, space: Space, key: &[u8]) -> io::Result<Option<Vec<u8>>> {
-        // The map's key owns its bytes, hence the copy; keys are tens of bytes.
-        match self.rows.get(&(space, key.to_vec())) {
-            Some(value) => Ok(value.clone()),
-            None => self.base.get(space, key),
+        if let Some(value) = find(&self.rows, space, key) {
+            return Ok(value.clone());
         }
+        let row = self.base.get(space, key)?;
+        self.known.lock().remember(space, key, row.as_deref());
+        Ok(row)
     }
 
     fn scan(&self, space: Space, range: KeyRange<'_>, reverse: bool, visit: &mut Visit<'_>) -> io::Result<()> {
@@ -224,6 +270,53 @@ pub type Rows = BTreeMap<Slot, Option<Vec<u8>>>;
 /// Where a row stands.
 pub type Slot = (Space, Vec<u8>);
 
+/// A slot by reference, so that a look-up copies no key.
+trait AsSlot {
+    fn as_slot(&self) -> (Space, &[u8]);
+}
+
+impl AsSlot for Slot {
+    fn as_slot(&self) -> (Space, &[u8]) {
+        (self.0, &self.1)
+    }
+}
+
+impl AsSlot for (Space, &[u8]) {
+    fn as_slot(&self) -> (Space, &[u8]) {
+        *self
+    }
+}
+
+impl<'s> Borrow<dyn AsSlot + 's> for Slot {
+    fn borrow(&self) -> &(dyn AsSlot + 's) {
+        self
+    }
+}
+
+impl Ord for dyn AsSlot + '_ {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.as_slot().cmp(&other.as_slot())
+    }
+}
+
+impl PartialOrd for dyn AsSlot + '_ {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl PartialEq for dyn AsSlot + '_ {
+    fn eq(&self, other: &Self) -> bool {
+        self.as_slot() == other.as_slot()
+    }
+}
+
+impl Eq for dyn AsSlot + '_ {}
+
+fn find<'r>(rows: &'r Rows, space: Space, key: &[u8]) -> Option<&'r Option<Vec<u8>>> {
+    rows.get(&(space, key) as &dyn AsSlot)
+}
+
 fn overlay_range<'r>(
     rows: &'r Rows,
     space: Space,
@@ -265,7 +358,7 @@ impl MemTables {
     /// Writes a batch: first its cleared ranges, then its rows.
     pub fn write(&mut self, batch: &Batch) {
         for (space, from, to) in &batch.cleared {
-            self.delete_range(*space, from, to);
+            self.delete(*space, KeyRange { from: Bound::Included(from), to: open_end(to.as_deref()) });
         }
         for (space, key, value) in &batch.ops {
             self.set(*space, key.clone(), value.clone());
@@ -285,8 +378,11 @@ impl MemTables {
     }
 
     pub fn delete_range(&mut self, space: Space, from: &[u8], to: &[u8]) {
-        let doomed: Vec<_> =
-            overlay_range(&self.rows, space, KeyRange::new(from, to)).map(|(slot, _)| slot.clone()).collect();
+        self.delete(space, KeyRange::new(from, to));
+    }
+
+    fn delete(&mut self, space: Space, range: KeyRange<'_>) {
+        let doomed: Vec<_> = overlay_range(&self.rows, space, range).map(|(slot, _)| slot.clone()).collect();
         for slot in doomed {
             self.rows.remove(&slot);
         }
@@ -295,7 +391,7 @@ impl MemTables {
 
 impl Read for MemTables {
     fn get(&self, space: Space, key: &[u8]) -> io::Result<Option<Vec<u8>>> {
-        Ok(self.rows.get(&(space, key.to_vec())).cloned().flatten())
+        Ok(find(&self.rows, space, key).cloned().flatten())
     }
 
     fn scan(&self, space: Space, range: KeyRange<'_>, reverse: bool, visit: &mut Visit<'_>) -> io::Result<()> {

@@ -117,16 +117,24 @@ impl<M: Machine> StateStore<M> {
     /// The rows that differ, with the hash and position that they bring the state to.
     fn changes(&self, txn: Txn<'_>, next: &mut Position) -> io::Result<Batch> {
         let mut batch = Batch::default();
-        for ((space, key), value) in txn.into_rows() {
+        let (rows, known) = txn.into_parts();
+        for ((space, key), value) in rows {
             if !space.hashed() {
                 batch.ops.push((space, key, value));
                 continue;
             }
-            let old = self.shared.engine.get(space, &key)?;
-            if old == value {
+            let read;
+            let old = match known.find(space, &key) {
+                Some(old) => old,
+                None => {
+                    read = self.shared.engine.get(space, &key)?;
+                    read.as_deref()
+                }
+            };
+            if old == value.as_deref() {
                 continue;
             }
-            if let Some(old) = &old {
+            if let Some(old) = old {
                 next.hash.remove(space, &key, old);
             }
             if let Some(value) = &value {

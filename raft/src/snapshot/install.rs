@@ -17,8 +17,6 @@ use crate::storage::engine::Engine;
 
 const INSTALLING: &[u8] = b"installing";
 const INSTALL_FILE: &str = "installing.snapshot";
-/// Above every key: tables and system rows begin with printable or small bytes.
-const LAST_KEY: [u8; 64] = [0xff; 64];
 
 /// Brings `data` into `dir` as a verified, durable file that [`install`] can use.
 pub fn stage(data: SnapshotData, dir: &Path) -> io::Result<SnapshotFile> {
@@ -64,7 +62,7 @@ pub fn resume_install(engine: &dyn Engine, dir: &Path) -> io::Result<()> {
 
 fn replace_rows(engine: &dyn Engine, file: &SnapshotFile) -> io::Result<()> {
     let mut batch = Batch::default();
-    SPACES.iter().for_each(|space| batch.clear(*space, Vec::new(), LAST_KEY));
+    SPACES.iter().for_each(|space| batch.clear_all(*space));
     engine.write(batch)?;
     failpoint::point("install.cleared");
     let mut reader = SnapshotReader::open(BufReader::new(File::open(&file.path)?))?;

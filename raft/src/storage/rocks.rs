@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use rocksdb::{
     BlockBasedOptions, BoundColumnFamily, Cache, ColumnFamilyDescriptor, DBCompressionType,
-    DBRawIteratorWithThreadMode, DBRecoveryMode, DBWithThreadMode, MultiThreaded, Options, Range, ReadOptions,
+    DBRawIteratorWithThreadMode, DBRecoveryMode, DBWithThreadMode, MultiThreaded, Options, ReadOptions,
     SnapshotWithThreadMode, WriteBatch, WriteBufferManager, WriteOptions,
 };
 
@@ -77,6 +77,13 @@ impl RocksEngine {
         Ok(RocksEngine { db: Arc::new(db) })
     }
 
+    fn last_key(&self, space: Space) -> io::Result<Option<Vec<u8>>> {
+        let mut rows = self.db.raw_iterator_cf(&self.family(space)?);
+        rows.seek_to_last();
+        rows.status().map_err(storage)?;
+        Ok(rows.key().map(<[u8]>::to_vec))
+    }
+
     fn family(&self, space: Space) -> io::Result<Arc<BoundColumnFamily<'_>>> {
         family(&self.db, space)
     }
@@ -86,10 +93,14 @@ fn family(db: &Db, space: Space) -> io::Result<Arc<BoundColumnFamily<'_>>> {
     db.cf_handle(space.name()).ok_or_else(|| io::Error::other(format!("no column family {}", space.name())))
 }
 
+/// The first key after this one.
+fn after(key: &[u8]) -> Vec<u8> {
+    [key, &[0]].concat()
+}
+
 /// Read options bounded to `range`, so that an iterator never wanders over tombstones beyond it.
 fn bounded(range: KeyRange<'_>) -> ReadOptions {
     let mut options = ReadOptions::default();
-    let after = |key: &[u8]| [key, &[0]].concat();
     match range.from {
         Bound::Included(key) => options.set_iterate_lower_bound(key),
         Bound::Excluded(key) => options.set_iterate_lower_bound(after(key)),
@@ -132,7 +143,15 @@ impl Engine for RocksEngine {
     fn write(&self, batch: Batch) -> io::Result<()> {
         let mut rows = WriteBatch::default();
         for (space, from, to) in &batch.cleared {
-            rows.delete_range_cf(&self.family(*space)?, from, to);
+            let family = self.family(*space)?;
+            match to {
+                Some(to) => rows.delete_range_cf(&family, from, to),
+                // RocksDB deletes up to a key, and no key is above all others.
+                None => match self.last_key(*space)? {
+                    Some(last) if last >= *from => rows.delete_range_cf(&family, from, &after(&last)),
+                    _ => {}
+                },
+            }
         }
         for (space, key, value) in &batch.ops {
             let family = self.family(*space)?;
@@ -165,9 +184,8 @@ impl Engine for RocksEngine {
 
     fn size(&self, space: Space) -> u64 {
         let Ok(family) = self.family(space) else { return 0 };
-        let files = self.db.get_approximate_sizes_cf(&family, &[Range::new(&[], &[0xff; 16])]);
-        let memory = self.db.property_int_value_cf(&family, "rocksdb.cur-size-all-mem-tables").ok().flatten();
-        files.iter().sum::<u64>() + memory.unwrap_or(0)
+        let bytes = |name: &str| self.db.property_int_value_cf(&family, name).ok().flatten().unwrap_or(0);
+        bytes("rocksdb.live-sst-files-size") + bytes("rocksdb.cur-size-all-mem-tables")
     }
 
     fn stalled(&self) -> bool {

@@ -12,7 +12,7 @@ use crate::txn::{bound, key, range, space};
 
 #[derive(Clone, Debug)]
 struct Change {
-    cleared: Vec<(Space, Vec<u8>, Vec<u8>)>,
+    cleared: Vec<(Space, Vec<u8>, Option<Vec<u8>>)>,
     ops: Vec<(Space, Vec<u8>, Option<Vec<u8>>)>,
 }
 
@@ -24,11 +24,11 @@ impl From<Change> for Batch {
 
 fn change() -> impl Strategy<Value = Change> {
     let value = proptest::option::weighted(0.7, proptest::collection::vec(any::<u8>(), 0..3));
-    let cleared = proptest::collection::vec((space(), key(), key()), 0..2);
+    let cleared = proptest::collection::vec((space(), key(), proptest::option::weighted(0.8, key())), 0..2);
     let ops = proptest::collection::vec((space(), key(), value), 0..6);
     (cleared, ops).prop_map(|(cleared, ops)| {
         // An inverted range is no range.
-        let cleared = cleared.into_iter().filter(|(_, from, to)| from <= to).collect();
+        let cleared = cleared.into_iter().filter(|(_, from, to)| to.as_ref().is_none_or(|to| from <= to)).collect();
         Change { cleared, ops }
     })
 }
@@ -66,6 +66,25 @@ fn both_engines_answer_alike() {
             prop_assert_eq!(found, scanned(&model, space, range, reverse, limit));
         }
     });
+}
+
+#[test]
+fn no_key_is_beyond_the_end_of_a_space() {
+    let dir = tempfile::tempdir().unwrap();
+    let engine = rocks(dir.path()).unwrap();
+    let far = vec![0xff; 1 << 20];
+    let mut batch = Batch::default();
+    batch.put(Space::KEYS, far.clone(), *b"v");
+    batch.put(Space::KEYS, Vec::new(), *b"v");
+    engine.write(batch).unwrap();
+    assert!(engine.size(Space::KEYS) >= 1 << 20);
+    let mut batch = Batch::default();
+    batch.clear_all(Space::KEYS);
+    batch.clear_all(Space::STATE);
+    batch.put(Space::KEYS, *b"k", *b"new");
+    engine.write(batch).unwrap();
+    assert_eq!(rows(engine.as_ref(), Space::KEYS), [(b"k".to_vec(), b"new".to_vec())]);
+    assert_eq!(engine.get(Space::KEYS, &far).unwrap(), None);
 }
 
 #[test]

@@ -111,7 +111,11 @@ proptest! {
             }).unwrap();
             prop_assert_eq!(prefixed, of(&model, space, |other| other.starts_with(&key)));
         }
-        let rows = txn.into_rows();
+        let (rows, known) = txn.into_parts();
+        for (space, key) in rows.keys() {
+            // Whatever is remembered is what stands below, not what was written above.
+            prop_assert!(known.find(*space, key).is_none_or(|row| row == tables.get(*space, key).unwrap().as_deref()));
+        }
         tables.commit(rows);
         for space in Space::ALL {
             prop_assert_eq!(scanned(&tables, space, KeyRange::ALL, false, usize::MAX), of(&model, space, |_| true));
