@@ -3,7 +3,8 @@
 //! Timestamps need nothing: an oracle starts at the clock or at the stored bound, whichever is later. Ids are skipped.
 //! Sessions go: a restored node takes a new boot number from its own clock, and if that clock is behind the old one's,
 //! a session kept would tell it for ever that its requests are too old. No late copy of an old request can come:
-//! forwarded calls name their cluster.
+//! forwarded calls name their cluster. The etcd key space goes on at a revision that the old cluster never reached, and
+//! its history is given up, so that a watcher from before is told to read anew instead of missing something. Leases stay.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -14,11 +15,14 @@ pub use roost_raft::restore::{Restored, in_use};
 use roost_raft::types::{Member, NodeId};
 
 use crate::pb::store::{Clock, IdCounter};
-use crate::state::View;
 use crate::state::tables::{CLOCK, ID_COUNTER, REPLIES, RETIRED, SESSIONS};
+use crate::state::{View, keyspace};
 
 /// Ids that are left out: more than any cluster gives out between its last backup and its loss.
 const ID_MARGIN: i64 = 1 << 40;
+
+/// Revisions of the key space that are left out, likewise.
+const REVISION_MARGIN: i64 = 1_000_000_000;
 
 /// One disk of the new cluster.
 #[derive(Clone, Debug)]
@@ -40,6 +44,7 @@ pub fn restore(request: &Restore) -> io::Result<Restored> {
 
 fn rewrite(txn: &mut Txn<'_>) -> io::Result<()> {
     skip_ids(txn)?;
+    keyspace::skip_revisions(txn, REVISION_MARGIN)?;
     end_sessions(txn)
 }
 
@@ -68,6 +73,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use prost::Message;
     use roost_raft::Host;
     use roost_raft::apply::StateHash;
     use roost_raft::host::HostConfig;
@@ -76,6 +82,8 @@ mod tests {
     use roost_raft::snapshot::{SnapshotHeader, write_snapshot};
     use roost_raft::types::{CommittedLeaderId, LogId};
 
+    use crate::pb::etcd::api::{PutRequest, RangeRequest};
+    use crate::state::keyspace::{KeyspaceCommand, KeyspaceError, QueryError};
     use crate::state::{AllocId, Command, Entry, Reply, RequestId, Roost};
 
     /// A snapshot of an old cluster in term 7, whose next id is 500.
@@ -105,7 +113,14 @@ mod tests {
 
     fn apply(tables: &mut MemTables, index: u64, boot: u64, sequence: u64) -> Reply {
         let request = Some(RequestId { node: 1, boot, sequence, acked_below: sequence });
-        let command = Command::AllocId(AllocId { count: 1 });
+        run(tables, index, request, Command::AllocId(AllocId { count: 1 }))
+    }
+
+    fn execute(tables: &mut MemTables, index: u64, command: Command) -> Reply {
+        run(tables, index, None, command)
+    }
+
+    fn run(tables: &mut MemTables, index: u64, request: Option<RequestId>, command: Command) -> Reply {
         let entry = Entry { at_ms: 5000, request, principal: String::new(), source: String::new(), command };
         let context = ApplyContext { index, term: 1, leader: 1, apply_version: 1 };
         let mut txn = Txn::new(tables);
@@ -132,6 +147,38 @@ mod tests {
         let reply = apply(&mut tables, 100, 8000, 0);
         assert!(matches!(reply, Reply::IdsAllocated { first, .. } if first > ID_MARGIN), "{reply:?}");
         assert_eq!(CLOCK.get(&rewritten(MemTables::default()), &()).unwrap(), None);
+    }
+
+    #[test]
+    fn watchers_of_the_old_cluster_are_told_that_their_past_is_gone() {
+        let mut tables = MemTables::default();
+        let put = |index: u64, tables: &mut MemTables| {
+            let put = PutRequest { key: b"k".to_vec(), value: vec![1], lease: 7, ..PutRequest::default() };
+            execute(tables, index, Command::Keyspace(KeyspaceCommand::Put(put.encode_to_vec())))
+        };
+        execute(&mut tables, 1, Command::Keyspace(KeyspaceCommand::GrantLease { id: 7, ttl_s: 60 }));
+        put(2, &mut tables);
+        let mut txn = Txn::new(&tables);
+        rewrite(&mut txn).unwrap();
+        let rows = txn.into_rows();
+        tables.commit(rows);
+        let moved = 2 + REVISION_MARGIN;
+        let now = keyspace::revisions(&tables).unwrap();
+        assert_eq!((now.current, now.compacted), (moved, moved));
+        // The old cluster may have gone on for a while after the backup.
+        let seen = keyspace::changes(&tables, b"k", b"", 1000, false, 1 << 20, &mut |_, _| panic!("a change"));
+        assert!(matches!(seen, Err(QueryError::Refused(KeyspaceError::Compacted))), "{seen:?}");
+        assert_eq!(keyspace::lease_keys(&tables, 7, None, 9).unwrap(), [b"k"]);
+        let read = keyspace::range(&tables, &RangeRequest { key: b"k".to_vec(), ..Default::default() }).unwrap();
+        assert_eq!((read.kvs[0].mod_revision, read.header.unwrap().revision), (2, moved));
+        execute(&mut tables, 3, Command::Keyspace(KeyspaceCommand::ReclaimHistory));
+        put(4, &mut tables);
+        assert_eq!(keyspace::revisions(&tables).unwrap().current, moved + 1);
+        let mut seen = Vec::new();
+        let next = keyspace::changes(&tables, b"k", b"", moved, true, 1 << 20, &mut |at, events| {
+            seen.push((at, events.len(), events[0].prev_kv.is_some()));
+        });
+        assert_eq!((next.unwrap(), seen), (moved + 2, vec![(moved + 1, 1, true)]));
     }
 
     #[tokio::test]

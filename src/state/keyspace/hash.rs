@@ -12,6 +12,9 @@ use crate::pb::etcd::kv;
 /// The name of the bucket in which etcd keeps its history.
 const BUCKET: &[u8] = b"key";
 
+/// What etcd names as the compaction's revision before the first one.
+const NEVER_COMPACTED: i64 = -1;
+
 pub(super) fn history(read: &dyn Read, revision: i64) -> Result<HashedKeys, QueryError> {
     let Revisions { current, compacted } = Revisions::of(&key_space(read)?);
     if revision > 0 && revision <= compacted {
@@ -43,7 +46,8 @@ pub(super) fn history(read: &dyn Read, revision: i64) -> Result<HashedKeys, Quer
         crc.update(row);
         Ok(ControlFlow::Continue(()))
     })?;
-    Ok(HashedKeys { hash: crc.value(), current_revision: current, compact_revision: compacted })
+    let compact_revision = if compacted == 0 { NEVER_COMPACTED } else { compacted };
+    Ok(HashedKeys { hash: crc.value(), current_revision: current, compact_revision })
 }
 
 fn anything_at(read: &dyn Read, revision: i64) -> Result<bool, QueryError> {

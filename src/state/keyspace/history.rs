@@ -14,7 +14,9 @@ use roost_raft::kv::{KeyRange, Read, Space, Txn};
 use super::command::KeyspaceReply;
 use super::error::KeyspaceError;
 use super::query::{QueryError, Revisions};
-use super::rows::{Revision, Span, decode_event, delete_history, event_row, key_space, version_before, versions_of};
+use super::rows::{
+    Revision, Span, corrupt, decode_event, delete_history, event_row, key_space, version_before, versions_of,
+};
 use crate::pb::etcd::kv;
 use crate::pb::etcd::kv::event::EventType;
 use crate::state::Event;
@@ -23,6 +25,10 @@ use crate::state::tables::KEY_SPACE;
 
 pub(super) fn compact(txn: &mut Txn<'_>, events: &mut Vec<Event>, revision: i64) -> Result<KeyspaceReply, QueryError> {
     let mut space = key_space(txn)?;
+    if revision == 0 && space.compacted == 0 {
+        // Nothing is below it. etcd takes that as well.
+        return Ok(KeyspaceReply::Compacted { revision: space.revision });
+    }
     if revision <= space.compacted {
         return Err(KeyspaceError::Compacted.into());
     }
@@ -33,6 +39,16 @@ pub(super) fn compact(txn: &mut Txn<'_>, events: &mut Vec<Event>, revision: i64)
     KEY_SPACE.put(txn, &(), &space);
     events.push(Event::HistoryCompacted { revision });
     Ok(KeyspaceReply::Compacted { revision: space.revision })
+}
+
+/// For a new cluster from a backup: goes on at a later revision, and gives up all history.
+pub fn skip_revisions(txn: &mut Txn<'_>, margin: i64) -> io::Result<()> {
+    let mut space = key_space(txn)?;
+    let next = space.revision.checked_add(margin).ok_or_else(|| corrupt("its revisions are used up"))?;
+    space.revision = next;
+    space.compacted = next;
+    KEY_SPACE.put(txn, &(), &space);
+    Ok(())
 }
 
 /// One step.

@@ -14,6 +14,7 @@ mod write;
 
 pub use command::{KeysChanged, KeyspaceCommand, KeyspaceReply};
 pub use error::KeyspaceError;
+pub use history::skip_revisions;
 pub use query::{
     HashedKeys, Lease, QueryError, Revisions, changes, hash, lease, lease_keys, leases, range, read_txn, reads_only,
     revisions,

@@ -45,6 +45,7 @@ pub struct Lease {
 pub struct HashedKeys {
     pub hash: u32,
     pub current_revision: i64,
+    /// -1 before the first compaction, as in etcd.
     pub compact_revision: i64,
 }
 

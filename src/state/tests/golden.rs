@@ -2,10 +2,13 @@
 //! and in every log: it needs a new version, not a new constant.
 
 use prost::Message;
+use roost_raft::kv::Space;
 
 use super::support::*;
 use crate::error::Rejection;
+use crate::pb::etcd::api;
 use crate::pb::store;
+use crate::state::keyspace::{KeyspaceCommand, KeyspaceError, KeyspaceReply};
 use crate::state::*;
 
 /// Compares, and on a difference prints all of what is.
@@ -37,6 +40,15 @@ fn commands() -> Vec<(&'static str, Command)> {
         ("alter collection properties", alter("c", &[("k", "v")], &["d"])),
         ("alloc id", alloc(300)),
         ("extend tso", extend(START_MS)),
+        ("etcd put", Command::Keyspace(KeyspaceCommand::Put(vec![10, 1, 97]))),
+        ("etcd delete range", Command::Keyspace(KeyspaceCommand::DeleteRange(vec![10, 1, 97]))),
+        ("etcd txn", Command::Keyspace(KeyspaceCommand::Txn(vec![]))),
+        ("etcd compact", Command::Keyspace(KeyspaceCommand::Compact { revision: 300 })),
+        ("etcd grant lease", Command::Keyspace(KeyspaceCommand::GrantLease { id: -7, ttl_s: 10 })),
+        ("etcd revoke lease", Command::Keyspace(KeyspaceCommand::RevokeLease { id: 7 })),
+        ("etcd expire leases", Command::Keyspace(KeyspaceCommand::ExpireLeases { leases: vec![(7, 2)] })),
+        ("etcd checkpoint leases", Command::Keyspace(KeyspaceCommand::CheckpointLeases { leases: vec![(7, 2, 5)] })),
+        ("etcd reclaim history", Command::Keyspace(KeyspaceCommand::ReclaimHistory)),
     ]
 }
 
@@ -69,6 +81,15 @@ fn replies() {
         ("collection altered", Reply::CollectionAltered { collection_id: 100, changed: true }),
         ("ids allocated", Reply::IdsAllocated { first: 100, count: 300 }),
         ("tso extended", Reply::TsoExtended { bound_ms: START_MS }),
+        ("etcd refused", Reply::Keyspace(KeyspaceReply::Refused(KeyspaceError::Malformed))),
+        ("etcd done", Reply::Keyspace(KeyspaceReply::Done(vec![10, 2, 24, 3]))),
+        ("etcd done before", Reply::Keyspace(KeyspaceReply::DoneBefore)),
+        ("etcd compacted", Reply::Keyspace(KeyspaceReply::Compacted { revision: 300 })),
+        ("etcd lease granted", Reply::Keyspace(KeyspaceReply::LeaseGranted { revision: 3 })),
+        ("etcd lease revoked", Reply::Keyspace(KeyspaceReply::LeaseRevoked { revision: 3 })),
+        ("etcd leases expired", Reply::Keyspace(KeyspaceReply::LeasesExpired { remaining: 1 })),
+        ("etcd leases checkpointed", Reply::Keyspace(KeyspaceReply::LeasesCheckpointed)),
+        ("etcd history reclaimed", Reply::Keyspace(KeyspaceReply::HistoryReclaimed { more: true })),
     ]
     .into_iter()
     .map(|(name, reply)| (name, reply.encode().unwrap()))
@@ -95,6 +116,9 @@ fn keys() {
         ("partition", tables::PARTITIONS.key(&(258, 259))),
         ("partition name", tables::PARTITION_NAMES.key(&(258, "ab".to_owned()))),
         ("channel use", tables::CHANNEL_USE.key(&15)),
+        ("key space", tables::KEY_SPACE.key(&())),
+        ("lease", tables::LEASES.key(&7)),
+        ("lease's key", tables::LEASE_KEYS.key(&(7, b"a\0".to_vec()))),
         ("below zero", tables::DATABASES.key(&-1)),
     ];
     check(&found, KEYS);
@@ -130,6 +154,16 @@ fn rows() {
     let session =
         store::Session { boot: 7, acked_below: 5, forgotten_below: 4, next_sequence: 9, last_active_ms: START_MS };
     let clock = store::Clock { now_ms: START_MS, next_sweep_ms: START_MS + 1, sweep_cursor: 2, retired: 1 };
+    let key_space = store::KeySpace {
+        revision: 9,
+        compacted: 8,
+        reclaim_main: 7,
+        reclaim_sub: 1,
+        reclaimed: 6,
+        lease_generation: 5,
+    };
+    let key_row = store::KeyRow { create_revision: 2, mod_revision: 4, version: 3, value: vec![1, 2], lease: 7 };
+    let lease = store::Lease { generation: 5, granted_ttl_s: 10, remaining_ttl_s: 4, ending: true };
     let found = [
         ("clock", clock.encode_to_vec()),
         ("id counter", store::IdCounter { next: 100 }.encode_to_vec()),
@@ -145,8 +179,33 @@ fn rows() {
         ("collection", collection.encode_to_vec()),
         ("partition", partition.encode_to_vec()),
         ("channel use", store::ChannelUse { vchannels: 2 }.encode_to_vec()),
+        ("key space", key_space.encode_to_vec()),
+        ("key row", key_row.encode_to_vec()),
+        ("lease", lease.encode_to_vec()),
     ];
     check(&found, ROWS);
+}
+
+/// What a put, a put over it with a lease, and a deletion leave in the key space's own spaces.
+#[test]
+fn key_space() {
+    let mut world = World::default();
+    let run = |world: &mut World, command| world.run(Command::Keyspace(command));
+    run(&mut world, KeyspaceCommand::GrantLease { id: 7, ttl_s: 10 });
+    let put = |key: &[u8], lease| api::PutRequest { key: key.to_vec(), value: vec![1, 2], lease, ..Default::default() };
+    let delete = api::DeleteRangeRequest { key: b"a\0b".to_vec(), ..Default::default() };
+    for put in [put(b"a\0b", 0), put(b"c", 0), put(b"c", 7)] {
+        run(&mut world, KeyspaceCommand::Put(put.encode_to_vec()));
+    }
+    run(&mut world, KeyspaceCommand::DeleteRange(delete.encode_to_vec()));
+    let mut rows: Vec<(&str, Vec<u8>)> = Vec::new();
+    for (space, key, value) in world.every_row() {
+        if ![Space::STATE, Space::SYSTEM].contains(&space) {
+            rows.push((space.name(), key));
+            rows.push(("=", value));
+        }
+    }
+    check(&rows, KEY_SPACE);
 }
 
 const ENTRIES: &[(&str, &str)] = &[
@@ -194,6 +253,39 @@ const ENTRIES: &[(&str, &str)] = &[
         "01fd9883df51930100000101fb2c01fc70110100fc6f11010004726f6f740f3132372e302e302e313a343030303008fd9883\
          df519301000000",
     ),
+    (
+        "etcd put",
+        "01fd9883df51930100000101fb2c01fc70110100fc6f11010004726f6f740f3132372e302e302e313a34303030300900030a0161",
+    ),
+    (
+        "etcd delete range",
+        "01fd9883df51930100000101fb2c01fc70110100fc6f11010004726f6f740f3132372e302e302e313a34303030300901030a0161",
+    ),
+    ("etcd txn", "01fd9883df51930100000101fb2c01fc70110100fc6f11010004726f6f740f3132372e302e302e313a3430303030090200"),
+    (
+        "etcd compact",
+        "01fd9883df51930100000101fb2c01fc70110100fc6f11010004726f6f740f3132372e302e302e313a34303030300903fb5802",
+    ),
+    (
+        "etcd grant lease",
+        "01fd9883df51930100000101fb2c01fc70110100fc6f11010004726f6f740f3132372e302e302e313a343030303009040d14",
+    ),
+    (
+        "etcd revoke lease",
+        "01fd9883df51930100000101fb2c01fc70110100fc6f11010004726f6f740f3132372e302e302e313a343030303009050e",
+    ),
+    (
+        "etcd expire leases",
+        "01fd9883df51930100000101fb2c01fc70110100fc6f11010004726f6f740f3132372e302e302e313a34303030300906010e02",
+    ),
+    (
+        "etcd checkpoint leases",
+        "01fd9883df51930100000101fb2c01fc70110100fc6f11010004726f6f740f3132372e302e302e313a34303030300907010e020a",
+    ),
+    (
+        "etcd reclaim history",
+        "01fd9883df51930100000101fb2c01fc70110100fc6f11010004726f6f740f3132372e302e302e313a34303030300908",
+    ),
     ("without request", "01010004726f6f740f3132372e302e302e313a34303030300701"),
 ];
 
@@ -210,6 +302,15 @@ const REPLIES: &[(&str, &str)] = &[
     ("collection altered", "0109c801"),
     ("ids allocated", "010ac8fb2c01"),
     ("tso extended", "010bfd9883df5193010000"),
+    ("etcd refused", "010c0006"),
+    ("etcd done", "010c01040a021803"),
+    ("etcd done before", "010c02"),
+    ("etcd compacted", "010c03fb5802"),
+    ("etcd lease granted", "010c0406"),
+    ("etcd lease revoked", "010c0506"),
+    ("etcd leases expired", "010c0601"),
+    ("etcd leases checkpointed", "010c07"),
+    ("etcd history reclaimed", "010c0801"),
 ];
 
 const KEYS: &[(&str, &str)] = &[
@@ -229,6 +330,9 @@ const KEYS: &[(&str, &str)] = &[
     ("partition", "4080000000000001028000000000000103"),
     ("partition name", "4180000000000001026162"),
     ("channel use", "50000f"),
+    ("key space", "60"),
+    ("lease", "618000000000000007"),
+    ("lease's key", "6280000000000000076100"),
     ("below zero", "207fffffffffffffff"),
 ];
 
@@ -252,4 +356,29 @@ const ROWS: &[(&str, &str)] = &[
     ),
     ("partition", "086510641a017020808080f3e0efd1a6062802"),
     ("channel use", "0802"),
+    ("key space", "080910081807200128063005"),
+    ("key row", "080210041803220201022807"),
+    ("lease", "0805100a18042001"),
+];
+
+/// A space and a key, then the row.
+const KEY_SPACE: &[(&str, &str)] = &[
+    ("keys", "63"),
+    ("=", "080310041802220201022807"),
+    ("revisions", "00000000000000020000000000000000"),
+    ("=", "0a036100621002180220012a020102"),
+    ("revisions", "00000000000000030000000000000000"),
+    ("=", "0a01631003180320012a020102"),
+    ("revisions", "00000000000000040000000000000000"),
+    ("=", "0a01631003180420022a0201023007"),
+    ("revisions", "00000000000000050000000000000000"),
+    ("=", "0a03610062"),
+    ("versions", "6100ff62000100000000000000020000000000000000"),
+    ("=", ""),
+    ("versions", "6100ff62000100000000000000050000000000000000"),
+    ("=", "01"),
+    ("versions", "63000100000000000000030000000000000000"),
+    ("=", ""),
+    ("versions", "63000100000000000000040000000000000000"),
+    ("=", ""),
 ];

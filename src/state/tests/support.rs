@@ -77,6 +77,19 @@ impl World {
         rows
     }
 
+    /// Every row of every space.
+    pub fn every_row(&self) -> Vec<(Space, Vec<u8>, Vec<u8>)> {
+        let mut rows = Vec::new();
+        for space in Space::ALL {
+            let row = &mut |key: &[u8], value: &[u8]| {
+                rows.push((space, key.to_vec(), value.to_vec()));
+                Ok(ControlFlow::Continue(()))
+            };
+            self.tables.scan(space, KeyRange::ALL, false, row).unwrap();
+        }
+        rows
+    }
+
     /// Every row but the clock's and the sessions'.
     pub fn facts(&self) -> BTreeMap<Vec<u8>, Vec<u8>> {
         let mut rows = self.rows();

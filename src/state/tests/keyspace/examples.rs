@@ -2,75 +2,12 @@
 
 use std::ops::ControlFlow;
 
-use prost::Message;
 use roost_raft::kv::{KeyRange, Read, Space};
 
 use super::support::*;
-use crate::pb::etcd::{api, kv};
+use crate::pb::etcd::api;
 use crate::state::keyspace::*;
-use crate::state::*;
-
-/// What a command answers or why it is refused, with its events.
-pub type Answered = (Result<KeyspaceReply, KeyspaceError>, Vec<Event>);
-
-impl World {
-    pub fn keyspace(&mut self, command: KeyspaceCommand) -> Answered {
-        let (reply, events) = self.apply(&entry(START_MS, None, Command::Keyspace(command)));
-        match Reply::decode(&reply).unwrap() {
-            Reply::Keyspace(KeyspaceReply::Refused(error)) => (Err(error), events),
-            Reply::Keyspace(reply) => (Ok(reply), events),
-            reply => panic!("{reply:?}"),
-        }
-    }
-
-    pub fn put(&mut self, key: &str, value: &str) -> i64 {
-        let request = api::PutRequest { key: key.into(), value: value.into(), ..Default::default() };
-        self.put_request(request).unwrap().header.unwrap().revision
-    }
-
-    pub fn put_request(&mut self, request: api::PutRequest) -> Result<api::PutResponse, KeyspaceError> {
-        self.keyspace(KeyspaceCommand::Put(request.encode_to_vec())).0.map(done)
-    }
-
-    pub fn delete(&mut self, key: &str, range_end: &str) -> api::DeleteRangeResponse {
-        let request = api::DeleteRangeRequest { key: key.into(), range_end: range_end.into(), prev_kv: true };
-        done(self.keyspace(KeyspaceCommand::DeleteRange(request.encode_to_vec())).0.unwrap())
-    }
-
-    pub fn txn(&mut self, request: &api::TxnRequest) -> Result<api::TxnResponse, KeyspaceError> {
-        self.keyspace(KeyspaceCommand::Txn(request.encode_to_vec())).0.map(done)
-    }
-
-    pub fn range(&self, request: &api::RangeRequest) -> Result<api::RangeResponse, KeyspaceError> {
-        range(&self.tables, request).map_err(refusal)
-    }
-}
-
-pub fn refusal(error: QueryError) -> KeyspaceError {
-    match error {
-        QueryError::Refused(error) => error,
-        QueryError::Storage(error) => panic!("{error}"),
-    }
-}
-
-fn done<T: Message + Default>(reply: KeyspaceReply) -> T {
-    match reply {
-        KeyspaceReply::Done(bytes) => T::decode(bytes.as_slice()).unwrap(),
-        reply => panic!("{reply:?}"),
-    }
-}
-
-fn all() -> api::RangeRequest {
-    api::RangeRequest { key: b"\0".to_vec(), range_end: b"\0".to_vec(), ..Default::default() }
-}
-
-fn show(kvs: &[kv::KeyValue]) -> String {
-    let one = |kv: &kv::KeyValue| {
-        let (key, value) = (String::from_utf8_lossy(&kv.key), String::from_utf8_lossy(&kv.value));
-        format!("{key}={value}@{}-{}v{}", kv.create_revision, kv.mod_revision, kv.version)
-    };
-    kvs.iter().map(one).collect::<Vec<_>>().join(" ")
-}
+use crate::state::tests::support::*;
 
 #[test]
 fn revisions_and_versions_count_as_in_etcd() {
@@ -91,24 +28,6 @@ fn revisions_and_versions_count_as_in_etcd() {
     assert_eq!(at(2), "a=1@2-2v1");
     assert_eq!(at(4), "a=2@2-4v2 b=1@3-3v1");
     assert_eq!(at(5), "b=1@3-3v1");
-}
-
-fn put_op(key: &str, value: &str) -> api::RequestOp {
-    let put = api::PutRequest { key: key.into(), value: value.into(), prev_kv: true, ..Default::default() };
-    api::RequestOp { request: Some(api::request_op::Request::RequestPut(put)) }
-}
-
-fn range_op(range: api::RangeRequest) -> api::RequestOp {
-    api::RequestOp { request: Some(api::request_op::Request::RequestRange(range)) }
-}
-
-fn delete_op(key: &str, range_end: &str) -> api::RequestOp {
-    let delete = api::DeleteRangeRequest { key: key.into(), range_end: range_end.into(), prev_kv: false };
-    api::RequestOp { request: Some(api::request_op::Request::RequestDeleteRange(delete)) }
-}
-
-fn txn_op(txn: api::TxnRequest) -> api::RequestOp {
-    api::RequestOp { request: Some(api::request_op::Request::RequestTxn(txn)) }
 }
 
 #[test]
