@@ -3,6 +3,8 @@
 
 pub mod access;
 mod auth;
+mod cluster;
+mod election;
 pub mod error;
 mod header;
 mod history;
@@ -10,12 +12,22 @@ mod keyspace;
 mod kv;
 mod lease;
 pub mod lessor;
+mod lock;
+mod maintenance;
+mod operator;
+mod turn;
 mod validate;
 pub mod watch;
 
 pub use auth::AuthService;
+pub use cluster::ClusterService;
+pub use election::ElectionService;
 pub use header::Headers;
 pub use history::HistoryTask;
 pub use keyspace::Keyspace;
 pub use kv::KvService;
 pub use lease::LeaseService;
+pub use lock::LockService;
+pub use maintenance::MaintenanceService;
+pub use operator::Operator;
+pub use turn::Turns;

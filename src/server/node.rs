@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::admin::{self, AdminService, MemberCalls};
 use crate::call::Requests;
 use crate::config::Config;
 use crate::etcd::HistoryTask;
@@ -58,7 +59,7 @@ pub struct Node {
     pub(super) gateway: Gateway,
     pub(super) rootcoord: RootCoordService,
     pub(super) timestamps: TimestampService,
-    pub(super) admin: Option<AdminServer<crate::admin::AdminService>>,
+    pub(super) admin: Option<AdminServer<AdminService>>,
     pub(super) etcd: Option<EtcdServices>,
     proposer: Arc<Proposer>,
     lessor: Arc<Lessor>,
@@ -115,8 +116,12 @@ impl Node {
     }
 
     /// Adds the operator's API, which needs more of the host than the other services do.
-    pub fn with_admin(mut self, admin: crate::admin::AdminService) -> Self {
-        self.admin = Some(admin.into_server());
+    pub fn with_admin(mut self, node: Arc<dyn admin::Node>) -> Self {
+        let others = Arc::new(MemberCalls::new(self.peers.clone()));
+        if let Some(etcd) = &mut self.etcd {
+            etcd.operate(node.clone(), others.clone(), self.peers.clone());
+        }
+        self.admin = Some(AdminService::new(node, others).into_server());
         self
     }
 

@@ -14,7 +14,7 @@ use roost_raft::types::Member;
 use tonic::service::Routes;
 
 use super::{Access, EtcdSettings, Listeners, Node, OracleSettings};
-use crate::admin::{AdminService, HostNode, MemberCalls};
+use crate::admin::HostNode;
 use crate::config::{Args, Config};
 use crate::gateway::VERSION;
 use crate::leader::tso::OracleGauges;
@@ -103,8 +103,7 @@ async fn serve(config: &Config) -> Result<(), Error> {
     let node = Node::new(replica, access, settings, EtcdSettings::of(config), config.limits.clone(), boot, metrics)?;
     node.metrics.register(|registry| registry.register_collector(Box::new(OracleGauges(node.oracle.clone()))));
     let operated = HostNode::new(host.clone(), node.oracle.clone(), member(&config.this_member()));
-    let admin = AdminService::new(Arc::new(operated), Arc::new(MemberCalls::new(node.peers.clone())));
-    let node = node.with_admin(admin);
+    let node = node.with_admin(Arc::new(operated));
     tracing::info!(
         node = config.node.id,
         version = VERSION,
