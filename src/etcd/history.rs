@@ -99,3 +99,91 @@ impl HistoryTask {
         self.proposer.propose_internal(reign.term, Command::Keyspace(command)).await
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use prost::Message;
+
+    use super::*;
+    use crate::leader::clock::{GuardedClock, SystemClock};
+    use crate::pb::etcd::api::PutRequest;
+    use crate::state::tables::KEY_SPACE;
+    use crate::testing::SoloReplica;
+
+    const SOON: Duration = Duration::from_millis(1);
+
+    struct Bench {
+        replica: Arc<SoloReplica>,
+        proposer: Arc<Proposer>,
+        tasks: tokio::task::JoinHandle<()>,
+    }
+
+    impl Drop for Bench {
+        fn drop(&mut self) {
+            self.tasks.abort();
+        }
+    }
+
+    impl Bench {
+        /// A leader that keeps so many revisions.
+        fn keeping(revisions: u64) -> Self {
+            let replica = SoloReplica::new();
+            let clock = Arc::new(GuardedClock::new(Arc::new(SystemClock::default()), 60_000));
+            clock.settled_for(1);
+            let proposer = Proposer::new(replica.clone(), clock);
+            replica.lead(1);
+            let task = HistoryTask::with_intervals(replica.clone(), proposer.clone(), revisions, SOON, SOON);
+            let tasks = tokio::spawn(crate::leader::run(replica.clone(), vec![task]));
+            Bench { replica, proposer, tasks }
+        }
+
+        async fn execute(&self, command: KeyspaceCommand) {
+            let reply = self.proposer.propose_internal(1, Command::Keyspace(command)).await.unwrap();
+            assert!(!matches!(reply, Reply::Keyspace(KeyspaceReply::Refused(_))), "{reply:?}");
+        }
+
+        async fn put(&self, times: usize) {
+            for _ in 0..times {
+                let request = PutRequest { key: b"a".to_vec(), ..PutRequest::default() };
+                self.execute(KeyspaceCommand::Put(request.encode_to_vec())).await;
+            }
+        }
+
+        /// Waits until the history below `revision` is compacted and its rows are gone.
+        async fn reclaimed(&self, revision: i64) {
+            let waiting = async {
+                loop {
+                    let view = self.replica.view().unwrap();
+                    let space = KEY_SPACE.get_or_default(view.as_ref(), &()).unwrap();
+                    if (space.compacted, space.reclaimed) == (revision, revision) {
+                        return;
+                    }
+                    tokio::time::sleep(SOON).await;
+                }
+            };
+            tokio::time::timeout(Duration::from_secs(20), waiting).await.unwrap();
+        }
+    }
+
+    #[tokio::test]
+    async fn what_clients_compact_is_reclaimed_and_nothing_else() {
+        let bench = Bench::keeping(0);
+        bench.put(20).await;
+        for revision in [5, 21] {
+            bench.execute(KeyspaceCommand::Compact { revision }).await;
+            bench.reclaimed(revision).await;
+        }
+        let before = bench.replica.read_barrier(Instant::now()).await.unwrap();
+        tokio::time::sleep(20 * SOON).await;
+        assert_eq!(bench.replica.read_barrier(Instant::now()).await.unwrap(), before, "it rests when all is done");
+    }
+
+    #[tokio::test]
+    async fn automatic_compaction_keeps_the_newest_revisions() {
+        let bench = Bench::keeping(10);
+        bench.put(20).await;
+        bench.reclaimed(11).await;
+        bench.put(5).await;
+        bench.reclaimed(16).await;
+    }
+}

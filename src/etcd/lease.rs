@@ -160,3 +160,113 @@ fn all_keys(read: &dyn Read, id: i64) -> Result<Vec<Vec<u8>>, QueryError> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::time::Duration;
+
+    use tonic::Code;
+    use tonic::service::interceptor::InterceptedService;
+    use tonic::transport::{Channel, Server};
+
+    use super::*;
+    use crate::call::{RequestId, Requests};
+    use crate::etcd::Headers;
+    use crate::etcd::lessor::Lessor;
+    use crate::forward::Peers;
+    use crate::leader::clock::{GuardedClock, SystemClock};
+    use crate::metrics::Metrics;
+    use crate::pb::etcd::api::lease_client::LeaseClient;
+    use crate::pb::etcd::api::lease_server::LeaseServer;
+    use crate::proposer::Proposer;
+    use crate::testing::SoloReplica;
+
+    fn call() -> Call {
+        let deadline = Instant::now() + Duration::from_secs(20);
+        Call { request: RequestId::default(), principal: String::new(), source: "test".into(), deadline }
+    }
+
+    /// The service of a node that leads, behind a real socket.
+    async fn served() -> (LeaseClient<Channel>, Keyspace) {
+        let replica = SoloReplica::new();
+        let clock = Arc::new(GuardedClock::new(Arc::new(SystemClock::default()), 60_000));
+        let proposer = Proposer::new(replica.clone(), clock.clone());
+        let lessor = Lessor::new(replica.clone(), proposer.clone(), Arc::new(SystemClock::default()));
+        let (peers, requests) = (Arc::new(Peers::new(None)), Requests::new(1, 1));
+        let relay = Relay::new(replica.clone(), proposer, lessor.clone(), peers, requests, Arc::new(Metrics::new()));
+        clock.settled_for(1);
+        replica.lead(1);
+        tokio::spawn(crate::leader::run(replica.clone(), vec![lessor]));
+        let keyspace = Keyspace::new(replica.clone(), relay.clone(), Headers::new(replica));
+        let service = LeaseServer::new(LeaseService::new(keyspace.clone(), relay));
+        let stamped = InterceptedService::new(service, |mut request: Request<()>| {
+            request.extensions_mut().insert(call());
+            Ok(request)
+        });
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let incoming = tokio_stream::wrappers::TcpListenerStream::new(listener);
+        tokio::spawn(Server::builder().add_service(stamped).serve_with_incoming(incoming));
+        let channel = Channel::from_shared(format!("http://{address}")).unwrap().connect().await.unwrap();
+        (LeaseClient::new(channel), keyspace)
+    }
+
+    fn refusal<T: std::fmt::Debug>(answer: Result<Response<T>, Status>) -> (Code, String) {
+        let status = answer.unwrap_err();
+        (status.code(), status.message().to_owned())
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn leases_are_granted_shown_and_revoked_as_etcd_does() {
+        let (mut client, keyspace) = served().await;
+        let granted = client.lease_grant(LeaseGrantRequest { ttl: -5, id: 0 }).await.unwrap().into_inner();
+        assert!(granted.id > 0 && granted.ttl == 2 && granted.header.unwrap().revision == 1);
+        let asked = client.lease_grant(LeaseGrantRequest { ttl: 100, id: 7 }).await.unwrap().into_inner();
+        assert_eq!((asked.id, asked.ttl, asked.error.as_str()), (7, 100, ""));
+        let again = client.lease_grant(LeaseGrantRequest { ttl: 100, id: 7 }).await;
+        assert_eq!(refusal(again), (Code::FailedPrecondition, "etcdserver: lease already exists".into()));
+        let eternal = client.lease_grant(LeaseGrantRequest { ttl: 9_000_000_001, id: 0 }).await;
+        assert_eq!(refusal(eternal), (Code::OutOfRange, "etcdserver: too large lease TTL".into()));
+        client.lease_grant(LeaseGrantRequest { ttl: 9_000_000_000, id: 8 }).await.unwrap();
+
+        for key in ["b", "a"] {
+            let put = PutRequest { key: key.into(), lease: 7, ..PutRequest::default() };
+            keyspace.put(&call(), put).await.unwrap();
+        }
+        let shown = client.lease_time_to_live(LeaseTimeToLiveRequest { id: 7, keys: true }).await.unwrap().into_inner();
+        assert!((98..=100).contains(&shown.ttl) && shown.granted_ttl == 100);
+        assert_eq!((shown.keys, shown.header.unwrap().revision), (vec![b"a".to_vec(), b"b".to_vec()], 3));
+        let shown = client.lease_time_to_live(LeaseTimeToLiveRequest { id: 7, keys: false }).await.unwrap();
+        assert_eq!(shown.into_inner().keys, Vec::<Vec<u8>>::new());
+        let all = client.lease_leases(LeaseLeasesRequest {}).await.unwrap().into_inner().leases;
+        let ids: Vec<i64> = all.into_iter().map(|lease| lease.id).collect();
+        assert_eq!(ids, [7, 8, granted.id]);
+
+        let revoked = client.lease_revoke(LeaseRevokeRequest { id: 7 }).await.unwrap().into_inner();
+        assert_eq!(revoked.header.unwrap().revision, 4, "its keys went in one revision");
+        let again = client.lease_revoke(LeaseRevokeRequest { id: 7 }).await;
+        assert_eq!(refusal(again), (Code::NotFound, "etcdserver: requested lease not found".into()));
+        let gone = client.lease_time_to_live(LeaseTimeToLiveRequest { id: 7, keys: true }).await.unwrap().into_inner();
+        assert_eq!((gone.id, gone.ttl, gone.granted_ttl, gone.keys.len()), (7, -1, 0, 0));
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn one_stream_keeps_many_leases_alive() {
+        let (mut client, _) = served().await;
+        let count = i64::try_from(limits::LEASE_RENEWALS_PER_STREAM).unwrap() * 2;
+        for id in 1..=count {
+            client.lease_grant(LeaseGrantRequest { ttl: 100 + id, id }).await.unwrap();
+        }
+        let asked = futures::stream::iter((1..=count + 1).map(|id| LeaseKeepAliveRequest { id }));
+        let mut answers = client.lease_keep_alive(asked).await.unwrap().into_inner();
+        let mut ttls = BTreeMap::new();
+        while let Some(answer) = answers.message().await.unwrap() {
+            assert_eq!(answer.header.unwrap().revision, 1);
+            ttls.insert(answer.id, answer.ttl);
+        }
+        let mut expected: BTreeMap<i64, i64> = (1..=count).map(|id| (id, 100 + id)).collect();
+        expected.insert(count + 1, 0);
+        assert_eq!(ttls, expected, "one that is not there has a TTL of 0");
+    }
+}

@@ -59,6 +59,11 @@ impl Bench {
         assert!(matches!(granted, KeyspaceReply::LeaseGranted { .. }), "{granted:?}");
     }
 
+    /// Waits until the lessor knows so many leases: their time begins then.
+    async fn known(&self, count: usize) {
+        until(async || self.lessor.reigning.lock().as_ref().is_some_and(|reigning| reigning.book.len() == count)).await;
+    }
+
     async fn put(&self, key: &str, lease: i64) {
         let request = PutRequest { key: key.into(), lease, ..PutRequest::default() };
         let done = self.execute(KeyspaceCommand::Put(request.encode_to_vec())).await;
@@ -112,6 +117,7 @@ async fn a_lease_lives_as_long_as_it_is_renewed() {
     bench.put("b", 8).await;
     assert_eq!(bench.lessor.renew(7).await, renewed(10), "at once, whether or not its grant was followed");
     assert_eq!(bench.lessor.renew(9).await, Ok(None));
+    bench.known(2).await;
     for _ in 0..3 {
         bench.pass(4000);
         assert_eq!(bench.lessor.renew(7).await, renewed(10));
@@ -165,6 +171,7 @@ async fn a_new_leader_gives_the_whole_time_or_what_was_noted() {
     first.lead(1).await;
     first.grant(7, 60).await;
     first.grant(8, 60).await;
+    first.known(2).await;
     first.pass(20_000);
     assert_eq!(first.lessor.renew(8).await, renewed(60));
     first.pass(10_000);
@@ -182,6 +189,7 @@ async fn a_new_leader_gives_the_whole_time_or_what_was_noted() {
 async fn a_renewal_is_answered_after_its_note_was_taken_back() {
     let bench = Bench::leading(1).await;
     bench.grant(7, 60).await;
+    bench.known(1).await;
     bench.pass(30_000);
     until(async || bench.lease(7).unwrap().remaining_ttl_s == 30).await;
     bench.replica.lose_answers.store(true, Ordering::Relaxed);
@@ -198,6 +206,7 @@ async fn a_renewal_is_answered_after_its_note_was_taken_back() {
 async fn time_that_nobody_saw_is_not_taken_from_leases() {
     let bench = Bench::leading(1).await;
     bench.grant(7, 10).await;
+    bench.known(1).await;
     bench.pass(3000);
     assert_eq!(bench.left_s(7).await, Some(7));
     bench.clock.pass(1_000_000);
@@ -214,7 +223,7 @@ async fn grants_that_were_missed_are_found() {
     for id in 1..=300 {
         bench.grant(id, 10).await;
     }
-    until(async || bench.lessor.reigning.lock().as_ref().unwrap().book.len() == 300).await;
+    bench.known(300).await;
     bench.pass(10_000);
     for id in 1..=300 {
         bench.gone(id).await;
@@ -228,12 +237,13 @@ async fn expiry_is_repeated_until_it_is_done() {
     for key in 0..=crate::state::limits::EXPIRE_KEYS {
         bench.put(&format!("{key}"), 7).await;
     }
+    bench.known(1).await;
     bench.replica.lose_answers.store(true, Ordering::Relaxed);
     bench.pass(10_000);
     until(async || bench.lease(7).is_none_or(|lease| lease.ending)).await;
     bench.replica.lose_answers.store(false, Ordering::Relaxed);
     bench.gone(7).await;
-    until(async || bench.lessor.reigning.lock().as_ref().unwrap().book.len() == 0).await;
+    bench.known(0).await;
     let view = bench.replica.view().unwrap();
     assert_eq!(keyspace::lease_keys(view.as_ref(), 7, None, 10).unwrap(), Vec::<Vec<u8>>::new());
 }
