@@ -6,7 +6,6 @@ use std::sync::Arc;
 use tokio::sync::Semaphore;
 
 use super::selector::Selector;
-use crate::limits;
 use crate::replica::Replica;
 use crate::state::keyspace::{self, KeysChanged, KeyspaceError, QueryError};
 
@@ -29,39 +28,42 @@ pub enum Unread {
     Failed(#[from] io::Error),
 }
 
-pub async fn read(
-    replica: &Arc<dyn Replica>,
-    reads: &Arc<Semaphore>,
-    selector: &Selector,
-    from: i64,
-    with_prev: bool,
-) -> Result<Chunk, Unread> {
+/// What is to be read.
+pub struct Wanted {
+    pub selector: Selector,
+    pub from: i64,
+    pub with_prev: bool,
+    pub max_bytes: usize,
+}
+
+pub async fn read(replica: &Arc<dyn Replica>, reads: &Arc<Semaphore>, wanted: Wanted) -> Result<Chunk, Unread> {
     // Never closed.
     let permit = reads.clone().acquire_owned().await.map_err(io::Error::other)?;
-    let (replica, selector) = (replica.clone(), selector.clone());
+    let replica = replica.clone();
     let work = move || {
         let _permit = permit;
-        read_now(replica.as_ref(), &selector, from, with_prev)
+        read_now(replica.as_ref(), &wanted)
     };
     tokio::task::spawn_blocking(work).await.map_err(io::Error::other)?
 }
 
-fn read_now(replica: &dyn Replica, selector: &Selector, from: i64, with_prev: bool) -> Result<Chunk, Unread> {
+fn read_now(replica: &dyn Replica, wanted: &Wanted) -> Result<Chunk, Unread> {
+    let Wanted { selector, from, with_prev, max_bytes } = wanted;
     let view = replica.view()?;
     let revisions = keyspace::revisions(view.as_ref())?;
     // etcd's word for "never compacted".
     let begin = if revisions.compacted == 0 { -1 } else { revisions.compacted };
-    if from < begin {
+    if *from < begin {
         return Err(Unread::Compacted(begin));
     }
-    let (from, current) = (from.max(1), revisions.current);
+    let (from, current) = ((*from).max(1), revisions.current);
     let mut changes = Vec::new();
     if from > current {
         return Ok(Chunk { changes, next: from, current });
     }
     let mut keep = |revision, events| changes.push(Arc::new(KeysChanged { revision, events: Some(events) }));
-    let (key, end, most) = (selector.key(), selector.range_end(), limits::WATCH_HISTORY_BYTES);
-    match keyspace::changes(view.as_ref(), key, end, from, with_prev, most, &mut keep) {
+    let (key, end) = (selector.key(), selector.range_end());
+    match keyspace::changes(view.as_ref(), key, end, from, *with_prev, *max_bytes, &mut keep) {
         Ok(next) => Ok(Chunk { changes, next, current }),
         Err(QueryError::Refused(KeyspaceError::Compacted)) => Err(Unread::Compacted(begin)),
         Err(QueryError::Refused(refused)) => Err(Unread::Failed(io::Error::other(refused))),

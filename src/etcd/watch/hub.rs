@@ -15,7 +15,7 @@ use tokio::sync::broadcast::error::{RecvError, TryRecvError};
 use tokio::sync::{Semaphore, watch};
 
 use super::change::Change;
-use super::history::{self, Chunk, Unread};
+use super::history::{self, Chunk, Unread, Wanted};
 use super::index::{Index, Target};
 use super::outlet::{Hits, Item, Outlet};
 use super::selector::Selector;
@@ -37,7 +37,27 @@ pub struct Hub {
     reads: Arc<Semaphore>,
     queued: Arc<AtomicUsize>,
     next_outlet: AtomicU64,
-    progress_interval: Duration,
+    bounds: Bounds,
+}
+
+/// What a hub allows; tests have less.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Bounds {
+    pub queue_changes: usize,
+    pub queue_bytes: usize,
+    pub history_bytes: usize,
+    pub progress_interval: Duration,
+}
+
+impl Default for Bounds {
+    fn default() -> Self {
+        Bounds {
+            queue_changes: limits::WATCH_QUEUE_CHANGES_MAX,
+            queue_bytes: limits::WATCH_QUEUE_BYTES_MAX,
+            history_bytes: limits::WATCH_HISTORY_BYTES,
+            progress_interval: limits::WATCH_PROGRESS_INTERVAL,
+        }
+    }
 }
 
 #[derive(Default)]
@@ -58,11 +78,10 @@ pub struct Registration {
 impl Hub {
     /// Hands nothing over before [`Hub::run`] does.
     pub fn new(replica: Arc<dyn Replica>) -> Arc<Self> {
-        Self::noticing(replica, limits::WATCH_PROGRESS_INTERVAL)
+        Self::bounded(replica, Bounds::default())
     }
 
-    /// Idle watchers that ask for it hear of the revision every `progress_interval`.
-    pub(super) fn noticing(replica: Arc<dyn Replica>, progress_interval: Duration) -> Arc<Self> {
+    pub(super) fn bounded(replica: Arc<dyn Replica>, bounds: Bounds) -> Arc<Self> {
         Arc::new(Hub {
             replica,
             index: Mutex::default(),
@@ -71,7 +90,7 @@ impl Hub {
             reads: Arc::new(Semaphore::new(limits::WATCH_HISTORY_READS_MAX)),
             queued: Arc::default(),
             next_outlet: AtomicU64::new(0),
-            progress_interval,
+            bounds,
         })
     }
 
@@ -176,13 +195,19 @@ impl Hub {
         self.outlets.lock().open.values().for_each(|outlet| outlet.lose_all(revision));
     }
 
+    /// Whether nobody watches anything.
+    #[cfg(test)]
+    pub(super) fn is_unused(&self) -> bool {
+        self.index.lock().is_empty() && self.outlets.lock().open.is_empty()
+    }
+
     /// Where the key space stands on this node.
     pub fn revisions(&self) -> io::Result<Revisions> {
         keyspace::revisions(self.replica.view()?.as_ref())
     }
 
     pub(super) fn progress_interval(&self) -> Duration {
-        self.progress_interval
+        self.bounds.progress_interval
     }
 
     /// Follows the revision up to which every change was handed over.
@@ -192,13 +217,14 @@ impl Hub {
 
     /// History of a selector from a revision on, a bounded piece of it.
     pub async fn read(&self, selector: &Selector, from: i64, with_prev: bool) -> Result<Chunk, Unread> {
-        history::read(&self.replica, &self.reads, selector, from, with_prev).await
+        let wanted = Wanted { selector: selector.clone(), from, with_prev, max_bytes: self.bounds.history_bytes };
+        history::read(&self.replica, &self.reads, wanted).await
     }
 
     /// A new outlet without interests. `None`: the node stops, or has as many as it may.
     pub fn register(self: &Arc<Self>) -> Option<Registration> {
         let number = self.next_outlet.fetch_add(1, Ordering::Relaxed);
-        let outlet = Arc::new(Outlet::new(self.queued.clone()));
+        let outlet = Arc::new(Outlet::new(self.bounds, self.queued.clone()));
         let mut outlets = self.outlets.lock();
         if outlets.closed || outlets.open.len() >= limits::WATCH_OUTLETS_MAX {
             return None;

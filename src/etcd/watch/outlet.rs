@@ -9,6 +9,7 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use super::change::Change;
+use super::hub::Bounds;
 use crate::limits;
 
 /// Changes of one revision for one interest.
@@ -49,6 +50,7 @@ pub struct Losses {
 pub struct Outlet {
     queue: Mutex<Queue>,
     changed: Notify,
+    bounds: Bounds,
     /// Bytes queued at all outlets of the node.
     queued: Arc<AtomicUsize>,
 }
@@ -62,8 +64,8 @@ struct Queue {
 }
 
 impl Outlet {
-    pub fn new(queued: Arc<AtomicUsize>) -> Self {
-        Outlet { queue: Mutex::default(), changed: Notify::new(), queued }
+    pub(super) fn new(bounds: Bounds, queued: Arc<AtomicUsize>) -> Self {
+        Outlet { queue: Mutex::default(), changed: Notify::new(), bounds, queued }
     }
 
     /// Queues a change, or notes that it is lost. Returns whether the stream must be woken.
@@ -74,8 +76,8 @@ impl Outlet {
         }
         let bytes = item.change.bytes();
         let fits = queue.lost.is_none()
-            && queue.items.len() < limits::WATCH_QUEUE_CHANGES_MAX
-            && queue.bytes + bytes <= limits::WATCH_QUEUE_BYTES_MAX
+            && queue.items.len() < self.bounds.queue_changes
+            && queue.bytes + bytes <= self.bounds.queue_bytes
             && self.queued.load(Ordering::Relaxed) + bytes <= limits::WATCH_QUEUES_BYTES_MAX;
         let idle = queue.items.is_empty() && queue.lost.is_none();
         if fits {
