@@ -57,6 +57,15 @@ struct Interest {
     queued: bool,
 }
 
+impl Interest {
+    /// What its watchers that are behind need of history: of which keys, from where on, with previous values or not.
+    fn missing(&self) -> Option<(&Selector, i64, bool)> {
+        let behind = || self.watchers.iter().filter(|watcher| watcher.behind);
+        let from = behind().map(|watcher| watcher.next).min()?;
+        Some((&self.selector, from, behind().any(|watcher| watcher.wants.prev_kv)))
+    }
+}
+
 impl<I: Inbound> WatchStream<I> {
     pub fn new(headers: Headers, registration: Registration, inbound: I) -> Self {
         let period = registration.hub().progress_interval();
@@ -121,7 +130,7 @@ impl<I: Inbound> WatchStream<I> {
             Taken::Nothing => {}
             Taken::Closed => return Err(error::STOPPED.status()),
         }
-        if let Some(interest) = self.behind.pop_front() {
+        if let Some(interest) = self.behind.front().copied() {
             busy = true;
             self.catch_up(interest).await?;
         }
@@ -194,14 +203,21 @@ impl<I: Inbound> WatchStream<I> {
         }
     }
 
-    /// Reads a piece of history for those watchers of an interest that are behind.
+    /// Reads a piece of history for those watchers of an interest that are behind, the first in the row. It leaves the
+    /// row once the read is done, so that nothing is lost if the read is given up.
     async fn catch_up(&mut self, number: u64) -> Result<(), Status> {
+        let wanted = self.interests.get(&number).and_then(Interest::missing);
+        let read = match wanted {
+            Some((selector, from, with_prev)) => {
+                Some((from, with_prev, self.registration.hub().read(selector, from, with_prev).await))
+            }
+            None => None,
+        };
+        self.behind.pop_front();
         let Some(interest) = self.interests.get_mut(&number) else { return Ok(()) };
         interest.queued = false;
-        let behind = || interest.watchers.iter().filter(|watcher| watcher.behind);
-        let Some(from) = behind().map(|watcher| watcher.next).min() else { return Ok(()) };
-        let with_prev = behind().any(|watcher| watcher.wants.prev_kv);
-        let chunk = match self.registration.hub().read(&interest.selector, from, with_prev).await {
+        let Some((from, with_prev, chunk)) = read else { return Ok(()) };
+        let chunk = match chunk {
             Ok(chunk) => chunk,
             Err(Unread::Compacted(begin)) => {
                 self.cancel_compacted(number, from, begin);

@@ -87,7 +87,8 @@ impl Node {
                 continue;
             }
             self.written += 1;
-            let value = format!("{:0>bytes$}", self.written).into_bytes();
+            let number = self.written.to_string();
+            let value = ["0".repeat(bytes).as_bytes(), number.as_bytes()].concat();
             success.push(Op::RequestPut(PutRequest { key: key.clone(), value: value.clone(), ..Default::default() }));
             let row = kv::KeyValue {
                 key: key.clone(),
