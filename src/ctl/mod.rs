@@ -7,6 +7,7 @@ mod alarm;
 mod cluster;
 mod confirm;
 mod connect;
+mod etcd;
 mod exit;
 mod leader;
 mod log;
@@ -73,11 +74,19 @@ enum Noun {
     /// Conditions that stop or endanger the cluster
     #[command(subcommand)]
     Alarm(alarm::Command),
+    /// Bring in the keys of another store
+    #[command(subcommand)]
+    Import(etcd::Import),
+    /// Take keys out into another store
+    #[command(subcommand)]
+    Export(etcd::Export),
 }
 
 /// What every verb gets besides its own arguments.
 struct Context {
     dialer: Dialer,
+    /// The cluster's shared secret, for other APIs than the dialer's.
+    secret: Option<String>,
     output: Output,
     yes: bool,
 }
@@ -114,7 +123,8 @@ fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
 
 async fn execute(cli: Cli, write: fn(&str) -> Result<(), Failure>) -> Result<(), Failure> {
     let output = Output { format: cli.format, write };
-    let context = Context { dialer: Dialer::new(&cli.connect), output, yes: cli.yes };
+    let (dialer, secret) = (Dialer::new(&cli.connect), cli.connect.secret);
+    let context = Context { dialer, secret, output, yes: cli.yes };
     match cli.noun {
         Noun::Cluster(command) => cluster::run(&context, command).await,
         Noun::Member(command) => member::run(&context, command).await,
@@ -124,6 +134,8 @@ async fn execute(cli: Cli, write: fn(&str) -> Result<(), Failure>) -> Result<(),
         Noun::State(command) => state::run(&context, command).await,
         Noun::Log(command) => log::run(&context, command).await,
         Noun::Alarm(command) => alarm::run(&context, command).await,
+        Noun::Import(command) => etcd::import(&context, command).await,
+        Noun::Export(command) => etcd::export(&context, command).await,
     }
 }
 

@@ -42,6 +42,9 @@ fn every_documented_verb_parses() {
         "log tail --from 0",
         "alarm list",
         "alarm disarm --kind NOSPACE --node 1",
+        "import etcd --endpoints a:1,b:2 --prefix by-dev",
+        "import etcd --endpoints a:1 --to c:3,d:4 --prefix p --dry-run --overwrite --state f --restart",
+        "export etcd --endpoints a:1 --from c:3 --prefix p --user u --password w",
     ] {
         assert!(parse(line).is_ok(), "{line}: {}", parse(line).unwrap_err());
     }
@@ -59,6 +62,9 @@ fn wrong_usage_is_refused() {
         "member promote x",
         "tso decode -- -1",
         "log tail --from 3 -n 5",
+        "import etcd --prefix by-dev",
+        "import etcd --endpoints https://a:1 --prefix by-dev",
+        "export etcd --endpoints a:1 --prefix p --user u",
         "cluster status -o xml",
         "cluster status --endpoint nowhere",
         "cluster status --timeout 0",
@@ -99,7 +105,8 @@ fn destructive_commands_without_a_terminal_need_yes() {
     }
     // Nobody listens there: what asks after connecting would end with another code.
     let dialer = Dialer::new(&parse("--endpoint 127.0.0.1:1 --timeout 50ms cluster status").unwrap().connect);
-    let context = Context { dialer, output: Output { format: Format::Json, write: |_| Ok(()) }, yes: false };
+    let context =
+        Context { dialer, secret: None, output: Output { format: Format::Json, write: |_| Ok(()) }, yes: false };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     for line in ["member remove 3", "member replace 3 4 --peer h:1 --client h:2 --internal h:3", "alarm disarm"] {
         let outcome = runtime.block_on(async {

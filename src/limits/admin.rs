@@ -67,3 +67,27 @@ pub const LOG_TAIL_POLL: Duration = Duration::from_millis(100);
 
 /// Answers of a stream that wait for a slow reader.
 pub const ADMIN_STREAM_BUFFER: usize = 4;
+
+/// Keys of the first page that `roostctl import` and `export` read: even of etcd's largest values they fit a reply.
+pub const CTL_COPY_FIRST_PAGE_KEYS: i64 = 64;
+
+/// Keys of any page.
+pub const CTL_COPY_PAGE_KEYS_MAX: i64 = 4096;
+
+/// The size of a page that the number of keys aims at.
+pub const CTL_COPY_PAGE_BYTES: u64 = 4 << 20;
+
+/// A page that is larger is asked for again with fewer keys.
+pub const CTL_COPY_REPLY_BYTES_MAX: usize = 256 << 20;
+
+/// Puts of one transaction of a copy: fewer than the 128 operations that an etcd takes unless it is told otherwise.
+pub const CTL_COPY_TXN_OPERATIONS: usize = 100;
+
+/// Bytes of keys and values of one transaction of a copy, unless one row alone is larger: a request may have 1.5 MiB.
+pub const CTL_COPY_TXN_BYTES: u64 = 1 << 20;
+
+/// Keys that one request of `--overwrite` deletes.
+pub const CTL_COPY_DELETED_AT_ONCE: i64 = 1000;
+
+/// How often a copy says on stderr how far it is.
+pub const CTL_COPY_PROGRESS_PERIOD: Duration = Duration::from_secs(1);
