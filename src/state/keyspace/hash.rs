@@ -23,7 +23,8 @@ pub(super) fn history(read: &dyn Read, revision: i64) -> Result<HashedKeys, Quer
     if revision > current {
         return Err(KeyspaceError::FutureRevision.into());
     }
-    let until = if revision <= 0 { current } else { revision };
+    // Like etcd's, a negative one means a time before all changes.
+    let until = if revision == 0 { current } else { revision.max(-1) };
     // Of the compacted revisions only those count that are still readable at `until`; when nothing is readable there,
     // etcd counts what compaction leaves.
     let readable_at = if anything_at(read, until)? { until } else { compacted };
