@@ -5,6 +5,10 @@
 mod cli;
 mod cluster;
 mod disk;
+mod etcd_copy;
+mod etcd_differential;
+mod etcd_failover;
+mod etcdctl;
 mod http;
 mod membership;
 mod refusals;

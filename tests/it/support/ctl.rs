@@ -1,13 +1,13 @@
 //! `roostctl`, as a process.
 
-use std::process::Stdio;
+use std::process::{Output, Stdio};
 use std::time::Duration;
 
 use serde_json::Value;
 use tokio::process::Command;
 
 /// No command of these tests takes longer, whatever the machine does beside them.
-const PATIENCE: Duration = Duration::from_secs(120);
+pub const PATIENCE: Duration = Duration::from_secs(120);
 
 /// What a finished command left.
 #[derive(Debug)]
@@ -18,6 +18,14 @@ pub struct Ran {
 }
 
 impl Ran {
+    pub fn new(output: Output) -> Self {
+        Ran {
+            code: output.status.code().unwrap_or(-1),
+            stdout: String::from_utf8(output.stdout).unwrap(),
+            stderr: String::from_utf8(output.stderr).unwrap(),
+        }
+    }
+
     /// Its JSON; it must have succeeded.
     #[track_caller]
     pub fn json(&self) -> Value {
@@ -61,9 +69,5 @@ pub fn command(endpoints: &[String], args: &[&str]) -> Command {
 pub async fn run(endpoints: &[String], args: &[&str]) -> Ran {
     let running = command(endpoints, args).output();
     let output = tokio::time::timeout(PATIENCE, running).await.expect("roostctl ends").unwrap();
-    Ran {
-        code: output.status.code().unwrap_or(-1),
-        stdout: String::from_utf8(output.stdout).unwrap(),
-        stderr: String::from_utf8(output.stderr).unwrap(),
-    }
+    Ran::new(output)
 }
