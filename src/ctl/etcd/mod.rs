@@ -1,5 +1,5 @@
-//! `roostctl import etcd` and `roostctl export etcd`: keys move between a live etcd and Roost's etcd API, at one revision
-//! of the source. `copy` is the work, `store` one of the two ends, `resume` what an interrupted copy left.
+//! `roostctl import etcd` and `roostctl export etcd`: keys move between a live etcd and Roost's etcd API, at one
+//! revision of the source. `copy` is the work, `store` one of the two ends, `resume` what an interrupted copy left.
 
 mod copy;
 mod pages;

@@ -1,5 +1,5 @@
-//! One end of a copy: an etcd, or Roost's etcd API. Its endpoints are tried in turn; every call may be repeated, because
-//! all that a copy asks for is idempotent.
+//! One end of a copy: an etcd, or Roost's etcd API. Its endpoints are tried in turn; every call may be repeated,
+//! because all that a copy asks for is idempotent.
 
 use std::time::Duration;
 
