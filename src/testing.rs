@@ -26,6 +26,8 @@ pub struct SoloReplica {
     pub lose_answers: AtomicBool,
     /// While set, proposals wait for ever.
     pub stall: AtomicBool,
+    /// While set, proposals are refused as by a cluster with a member that is too old.
+    pub outdated: AtomicBool,
     pub members: Mutex<Vec<Peer>>,
     pub cluster: Mutex<String>,
 }
@@ -56,6 +58,7 @@ impl SoloReplica {
             leadership: watch::Sender::new(Leadership::default()),
             lose_answers: AtomicBool::new(false),
             stall: AtomicBool::new(false),
+            outdated: AtomicBool::new(false),
             members: Mutex::default(),
             cluster: Mutex::new("solo".into()),
         })
@@ -85,6 +88,9 @@ impl Replica for SoloReplica {
     async fn propose(&self, proposal: Proposal) -> Result<Applied, Error> {
         while self.stall.load(Ordering::Relaxed) {
             tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+        }
+        if self.outdated.load(Ordering::Relaxed) {
+            return Err(Error::Refused("a member is too old".into()));
         }
         let term = self.leading().ok_or(Error::NotLeader)?;
         if proposal.term.is_some_and(|named| named != term) {

@@ -118,10 +118,13 @@ impl Relay {
         let _room = self.questions.try_acquire().map_err(|_| too_many("questions to the leader"))?;
         let mut leadership = self.desk.replica.leadership();
         let mut maybe_executed = false;
+        let mut unsupported = None;
         let mut pause = limits::LEADER_RETRY_MIN;
         loop {
             leadership.mark_unchanged();
             match self.attempt(call, &mut ask).await {
+                // A cluster that was founded a moment ago, or is being upgraded, learns it when all members know it.
+                Err(Failure::Rejected(refusal @ Rejection::NotSupported { .. })) => unsupported = Some(refusal),
                 Err(Failure::Again(replica::Error::Unknown(_))) => maybe_executed = true,
                 Err(Failure::Again(_)) => {}
                 // An earlier attempt may still take effect, whatever this one was told on its way to the log.
@@ -130,7 +133,10 @@ impl Relay {
             }
             self.metrics.retried();
             if Instant::now() + pause >= call.deadline {
-                return Err(too_late(&ask, maybe_executed));
+                return Err(match unsupported {
+                    Some(refusal) if !maybe_executed => Failure::Rejected(refusal),
+                    _ => too_late(&ask, maybe_executed),
+                });
             }
             // A change of leader is worth an attempt at once.
             let _ = tokio::time::timeout(pause, leadership.changed()).await;

@@ -143,6 +143,22 @@ async fn many_questions_from_every_node_are_each_executed_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_cluster_that_does_not_know_a_command_yet_is_given_time() {
+    let nodes = cluster().await;
+    nodes[0].replica.outdated.store(true, Ordering::Relaxed);
+    for asker in [&nodes[0], &nodes[1]] {
+        let refused = asker.alloc(SHORT).await.unwrap_err();
+        assert!(matches!(refused, Failure::Rejected(Rejection::NotSupported { .. })), "{refused:?}");
+    }
+    let asked = join_all(nodes.iter().map(|node| node.alloc(LONG)));
+    let upgraded = async {
+        tokio::time::sleep(SHORT).await;
+        nodes[0].replica.outdated.store(false, Ordering::Relaxed);
+    };
+    assert!(tokio::join!(asked, upgraded).0.iter().all(Result::is_ok));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_lost_answer_is_asked_for_again_and_not_executed_again() {
     let nodes = cluster().await;
     for asker in [&nodes[0], &nodes[1]] {
