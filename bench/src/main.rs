@@ -1,0 +1,94 @@
+//! `roost-bench`: the same load on three nodes of Roost and three of etcd, on the same disk, in alternating rounds.
+//!
+//! [`cluster`] starts either side, [`milvus`] a stock Milvus on it; [`load`] is the closed loop that makes calls through
+//! the connections of [`connect`]; each file of [`workload`] measures one thing on one side; [`report`] sets the sides
+//! beside each other. scripts/bench installs and builds what this needs.
+
+mod cluster;
+mod connect;
+mod lab;
+mod load;
+mod milvus;
+mod ports;
+mod process;
+mod report;
+mod workload;
+
+use std::path::PathBuf;
+
+use anyhow::{Context, Result};
+use clap::Parser;
+
+use crate::cluster::Side;
+use crate::lab::{Lab, Size};
+use crate::report::Report;
+use crate::workload::Workload;
+
+/// Measures Roost beside etcd and says which targets are met.
+#[derive(Debug, Parser)]
+#[command(name = "roost-bench")]
+struct Options {
+    /// What to measure; everything if nothing is named.
+    #[arg(value_enum)]
+    workloads: Vec<Workload>,
+    /// Smaller sizes and one round: minutes instead of an hour.
+    #[arg(long)]
+    quick: bool,
+    /// Rounds of each workload [default: 3, or 1 with --quick].
+    #[arg(long)]
+    rounds: Option<usize>,
+    /// Writes the results there too, as a list.
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// Measures one side only; ratios are left out.
+    #[arg(long, value_enum)]
+    only: Option<Side>,
+    /// Where the servers keep their data while they are measured.
+    #[arg(long, value_name = "DIRECTORY", default_value = "/tmp")]
+    data: PathBuf,
+    /// The server under test.
+    #[arg(long, value_name = "FILE")]
+    roostd: PathBuf,
+    /// A Python with a real Milvus server.
+    #[arg(long, value_name = "FILE")]
+    milvus_python: PathBuf,
+    /// What makes that Python such a server: tests/milvus_on_roost/server.py.
+    #[arg(long, value_name = "FILE")]
+    milvus_launcher: PathBuf,
+}
+
+#[tokio::main(flavor = "multi_thread", worker_threads = 2)]
+async fn main() -> Result<()> {
+    let options = Options::parse();
+    let lab = Lab {
+        size: if options.quick { Size::Quick } else { Size::Full },
+        data: options.data.clone(),
+        roostd: options.roostd.clone(),
+        milvus_python: options.milvus_python.clone(),
+        milvus_launcher: options.milvus_launcher.clone(),
+    };
+    let rounds = options.rounds.unwrap_or(if options.quick { 1 } else { 3 });
+    let workloads = if options.workloads.is_empty() { Workload::ALL.to_vec() } else { options.workloads.clone() };
+
+    let mut report = Report::default();
+    for workload in workloads {
+        for round in 1..=rounds {
+            // Whoever comes first finds the disk and the machine as the last one left them: it is not always the same.
+            let sides = if round % 2 == 1 { [Side::Etcd, Side::Roost] } else { [Side::Roost, Side::Etcd] };
+            for side in sides.into_iter().filter(|side| options.only.is_none_or(|only| only == *side)) {
+                eprintln!("==> {workload}, round {round} of {rounds}: {side}");
+                let samples =
+                    workload.run(&lab, side).await.with_context(|| format!("{workload} on {side}, round {round}"))?;
+                for sample in &samples {
+                    eprintln!("    {sample}");
+                }
+                report.add(round, side, samples);
+            }
+        }
+    }
+    println!("{}", report.table());
+    if let Some(file) = &options.json {
+        std::fs::write(file, report.json()?).with_context(|| format!("writing {}", file.display()))?;
+    }
+    Ok(())
+}
