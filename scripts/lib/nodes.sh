@@ -187,13 +187,15 @@ nodes_stop() {
     done
 }
 
-# node_http NODE PATH: prints the HTTP status code, or nothing. Without curl: a fresh machine has none.
-node_http() (
-    exec 3<>"/dev/tcp/127.0.0.1/$(node_port "$1" http)" || exit 1
+# http_code PORT PATH: prints the HTTP status code, or nothing. Without curl: a fresh machine has none.
+http_code() (
+    exec 3<>"/dev/tcp/127.0.0.1/$1" || exit 1
     printf 'GET %s HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n' "$2" >&3
     read -r -t 2 _ code _ <&3 || exit 1
     echo "$code"
 ) 2>/dev/null
+
+node_http() { http_code "$(node_port "$1" http)" "$2"; }
 
 # nodes_wait_ready NODE...: until each answers /readyz, or ends with the last lines of its log.
 nodes_wait_ready() {
@@ -214,10 +216,7 @@ nodes_wait_ready() {
     done
 }
 
-node_show_log() {
-    note "last lines of node $1's log:"
-    tail -n 20 "$(node_log "$1")" | sed 's/^/    | /' >&2 || true
-}
+node_show_log() { show_log "node $1" "$(node_log "$1")"; }
 
 # nodes_ctl ARGUMENT...: roostctl with the cluster's endpoints and secret.
 nodes_ctl() {

@@ -16,7 +16,11 @@ export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$CACHE/roost-target}
 # Python with pymilvus and pytest, for the demo and the client tests.
 VENV=${ROOST_VENV:-$CACHE/roost-venv}
 
+# Another Python with a real Milvus server and the older client that goes with it, for scripts/quickstart --with-milvus and
+# scripts/bench.
+MILVUS_VENV=${ROOST_MILVUS_VENV:-$CACHE/roost-milvus-venv}
+
 # Where roostd and roostctl are; set it to try other builds.
 BIN_DIR=${ROOST_BIN_DIR:-$CARGO_TARGET_DIR/release}
 # shellcheck disable=SC2034 # used by the scripts that source this
-ROOSTD=$BIN_DIR/roostd ROOSTCTL=$BIN_DIR/roostctl PYTHON=$VENV/bin/python
+ROOSTD=$BIN_DIR/roostd ROOSTCTL=$BIN_DIR/roostctl PYTHON=$VENV/bin/python MILVUS_PYTHON=$MILVUS_VENV/bin/python

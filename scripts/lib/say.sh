@@ -13,6 +13,12 @@ step() { printf '%s==> %s%s\n' "$say_bold" "$*" "$say_plain" >&2; }
 # A detail of the step.
 note() { printf '    %s\n' "$*" >&2; }
 
+# show_log WHOSE FILE: its last lines.
+show_log() {
+    note "last lines of $1's log:"
+    tail -n 20 "$2" | cut -c 1-400 | sed 's/^/    | /' >&2 || true
+}
+
 # Ends the script; the message says what to do.
 die() {
     printf '%serror:%s %s\n' "$say_red" "$say_plain" "$*" >&2

@@ -60,26 +60,36 @@ setup_rust() {
     return 0
 }
 
-setup_python() {
-    local wanted=$CHECKOUT/tests/pymilvus/requirements.txt installed=$VENV/requirements.installed
-    [[ -x $PYTHON ]] && cmp -s "$wanted" "$installed" && return 0
-    step "Installing pymilvus into $VENV"
-    [[ -x $PYTHON ]] || python3 -m venv --clear "$VENV"
-    with_progress 'installing pymilvus' "$PYTHON" -m pip install --quiet --disable-pip-version-check \
+# setup_environment DIRECTORY REQUIREMENTS WHAT: a Python environment with exactly these packages.
+setup_environment() {
+    local environment=$1 wanted=$2 what=$3 installed=$1/requirements.installed
+    [[ -x $environment/bin/python ]] && cmp -s "$wanted" "$installed" && return 0
+    step "Installing $what into $environment"
+    [[ -x $environment/bin/python ]] || python3 -m venv --clear "$environment"
+    with_progress "installing $what" "$environment/bin/python" -m pip install --quiet --disable-pip-version-check \
         --requirement "$wanted" >&2
     cp "$wanted" "$installed"
 }
 
-# Builds the two programs, with the cargo features of BUILD_FEATURES.
+setup_python() { setup_environment "$VENV" "$CHECKOUT/tests/pymilvus/requirements.txt" pymilvus; }
+
+# A real Milvus server, 300 MB of it.
+setup_milvus() {
+    setup_environment "$MILVUS_VENV" "$CHECKOUT/tests/milvus_on_roost/requirements.txt" 'Milvus 2.3.5'
+}
+
+# Builds the two programs, with the cargo features of BUILD_FEATURES, and those of the packages in BUILD_ALSO.
 setup_build() {
-    local features=()
+    local features=() packages=()
+    # shellcheck disable=SC2086 # one word a package
+    [[ -z ${BUILD_ALSO:-} ]] || mapfile -t packages < <(printf -- '--package=%s\n' roostd $BUILD_ALSO)
     [[ -z ${BUILD_FEATURES:-} ]] || features=(--features "$BUILD_FEATURES")
     if compgen -G "$CARGO_TARGET_DIR/release/build/librocksdb-sys-*/out/librocksdb.a" >/dev/null; then
         step 'Building roostd and roostctl'
     else
         step 'Building roostd and roostctl; the first time compiles RocksDB, about 12 minutes on two cores'
     fi
-    (cd "$CHECKOUT" && with_progress building cargo build --release --locked --bins "${features[@]}") >&2
+    (cd "$CHECKOUT" && with_progress building cargo build --release --locked --bins "${packages[@]}" "${features[@]}") >&2
 }
 
 # Everything that building and testing need.
