@@ -46,7 +46,7 @@ impl Source {
 
     /// Code that is shipped.
     fn is_product(&self) -> bool {
-        ["src/", "raft/src/", "bench/src/"].iter().any(|start| self.path.starts_with(start)) && !self.is_test()
+        ["src/", "raft/src/"].iter().any(|start| self.path.starts_with(start)) && !self.is_test()
     }
 }
 
@@ -54,7 +54,7 @@ impl Source {
 fn sources() -> Vec<Source> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut files = Vec::new();
-    for start in ["src", "raft", "bench", "tests", "build.rs"] {
+    for start in ["src", "raft", "tests", "build.rs"] {
         collect(&root.join(start), &mut files);
     }
     files.sort();
