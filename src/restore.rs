@@ -79,14 +79,14 @@ mod tests {
     use roost_raft::host::HostConfig;
     use roost_raft::kv::{KeyRange, MemTables, Read, Space};
     use roost_raft::machine::{ApplyContext, Machine};
-    use roost_raft::snapshot::{SnapshotHeader, write_snapshot};
+    use roost_raft::snapshot::{Sealing, SnapshotHeader, write_snapshot};
     use roost_raft::types::{CommittedLeaderId, LogId};
 
     use crate::pb::etcd::api::{PutRequest, RangeRequest};
     use crate::state::keyspace::{KeyspaceCommand, KeyspaceError, QueryError};
     use crate::state::{AllocId, Command, Entry, Reply, RequestId, Roost};
 
-    /// A snapshot of an old cluster in term 7, whose next id is 500.
+    /// A snapshot of an old cluster in term 7, whose next id is 500, as `etcdctl snapshot save` leaves it.
     fn backup(file: &std::path::Path) {
         let tables = MemTables::default();
         let mut txn = Txn::new(&tables);
@@ -99,7 +99,10 @@ mod tests {
         txn.scan(Space::STATE, KeyRange::ALL, false, add).unwrap();
         let last_log_id = Some(LogId::new(CommittedLeaderId::new(7), 100));
         let header = SnapshotHeader { cluster_id: None, node_id: 4, last_log_id, membership: Default::default(), hash };
-        write_snapshot(&txn, &header, &mut std::fs::File::create(file).unwrap()).unwrap();
+        let mut file = std::fs::File::create(file).unwrap();
+        let mut sealing = Sealing::new(&mut file);
+        write_snapshot(&txn, &header, &mut sealing).unwrap();
+        sealing.finish().unwrap();
     }
 
     /// One state of an old cluster: a node was started twice, in the future.

@@ -215,3 +215,49 @@ async fn health_takes_only_small_requests() {
     let large = call(&ingress, reads, CHECK, body(limits::OTHER_CALL_BYTES_MAX + 1)).await;
     assert!(large.headers().get("grpc-status").is_some());
 }
+
+/// How long the service under a path is given, when the caller names no deadline or this one.
+async fn time_given(path: &str, timeout: Option<&str>) -> Duration {
+    let given = Arc::new(Mutex::new(None));
+    let seen = given.clone();
+    let inner = tower::service_fn(move |request: Request<Body>| {
+        *seen.lock() = request.extensions().get::<crate::call::Call>().map(|call| call.deadline - Instant::now());
+        std::future::ready(Ok(Response::new(Body::empty())))
+    });
+    let mut request = Request::builder().uri(path).body(Body::empty()).unwrap();
+    if let Some(timeout) = timeout {
+        request.headers_mut().insert("grpc-timeout", timeout.parse().unwrap());
+    }
+    let layer = IngressLayer { ingress: ingress(), side: Side::Client };
+    layer.layer(inner).oneshot(request).await.unwrap();
+    let given = given.lock().take();
+    given.unwrap()
+}
+
+#[tokio::test]
+async fn only_calls_that_wait_for_other_clients_may_take_long() {
+    const DAY: Duration = Duration::from_secs(86_400);
+    let (put, lock) = ("/etcdserverpb.KV/Put", "/v3lockpb.Lock/Lock");
+    assert!(time_given(put, None).await <= limits::CALL_TIME_DEFAULT);
+    assert!(time_given(put, Some("9H")).await <= limits::CALL_TIME_MAX);
+    assert!(time_given(lock, None).await > DAY);
+    assert!(time_given("/v3electionpb.Election/Campaign", Some("99999999H")).await > DAY);
+    let asked = time_given(lock, Some("2H")).await;
+    assert!(asked > Duration::from_secs(7100) && asked <= Duration::from_secs(7200));
+}
+
+#[tokio::test]
+async fn an_etcd_call_is_bounded_in_time_and_number_and_streams_are_not_cut() {
+    let ingress = ingress();
+    let stuck = || tower::service_fn(|_: Request<Body>| std::future::pending::<Result<Response<Body>, Infallible>>());
+    let late = call(&ingress, stuck(), "/etcdserverpb.KV/Put", Body::empty()).await;
+    assert_eq!(late.headers()["grpc-message"], "etcdserver:%20request%20timed%20out");
+    let watching = call(&ingress, stuck(), "/etcdserverpb.Watch/Watch", Body::empty());
+    assert!(tokio::time::timeout(Duration::from_millis(800), watching).await.is_err(), "longer than grpc-timeout");
+    // A stream counts until its last message was read.
+    let open = tower::service_fn(|_: Request<Body>| std::future::ready(Ok(Response::new(endless(1)))));
+    let stream = call(&ingress, open, "/etcdserverpb.Watch/Watch", Body::empty()).await;
+    assert_eq!(ingress.etcd_streams.available_permits(), limits::ETCD_STREAMS_MAX - 1);
+    drop(stream);
+    assert_eq!(ingress.etcd_streams.available_permits(), limits::ETCD_STREAMS_MAX);
+}

@@ -1,5 +1,7 @@
 //! Three whole servers on loopback over replicas in memory, spoken to as clients do.
 
+mod etcd;
+
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -13,6 +15,7 @@ use tonic::transport::Channel;
 use tonic::{Code, Request};
 
 use super::*;
+use crate::admin::tests::MemoryNode;
 use crate::etcd::access::Guard;
 use crate::forward::secret_proof;
 use crate::limits::Limits;
@@ -34,6 +37,7 @@ struct Running {
     internal: String,
     peer: String,
     http: String,
+    admin: Arc<MemoryNode>,
     trigger: shutdown::Trigger,
     serving: JoinHandle<Result<(), Error>>,
 }
@@ -60,6 +64,7 @@ async fn cluster() -> Vec<Running> {
 /// Three nodes whose etcd API is guarded like that.
 async fn cluster_with(guard: Option<Guard>) -> Vec<Running> {
     let tables = Arc::default();
+    let admin = MemoryNode::leading();
     let mut nodes = Vec::new();
     for id in 1..=3 {
         let replica = SoloReplica::sharing(id, Arc::clone(&tables));
@@ -73,10 +78,12 @@ async fn cluster_with(guard: Option<Guard>) -> Vec<Running> {
         let etcd = EtcdSettings { guard: guard.clone(), auto_compaction_revisions: 0 };
         let metrics = Arc::new(Metrics::new());
         let node = Node::new(replica.clone(), access, settings, etcd, Limits::default(), id, metrics).unwrap();
+        let node = node.with_admin(admin.clone());
         let (trigger, shutdown) = shutdown::channel();
         let serving =
             tokio::spawn(async move { run(node, listeners, Routes::default(), &Handle::current(), &shutdown).await });
-        nodes.push(Running { replica, client, internal, peer, http, trigger, serving });
+        let admin = admin.clone();
+        nodes.push(Running { replica, client, internal, peer, http, admin, trigger, serving });
     }
     let members: Vec<Peer> = nodes
         .iter()

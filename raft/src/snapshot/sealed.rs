@@ -63,3 +63,59 @@ pub(crate) fn content(path: &Path) -> io::Result<io::Take<BufReader<File>>> {
     }
     Ok(file.take(bytes))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::apply::StateHash;
+    use crate::kv::{MemTables, Space, Txn};
+    use crate::snapshot::{SnapshotFile, SnapshotHeader, write_snapshot};
+
+    /// A snapshot of rows of so many bytes.
+    fn write(rows: u32, out: &mut dyn Write) {
+        let tables = MemTables::default();
+        let mut txn = Txn::new(&tables);
+        let mut hash = StateHash::default();
+        for row in 0..rows {
+            let (key, value) = (row.to_be_bytes(), [row as u8; 100]);
+            txn.put(Space::STATE, key, value);
+            hash.add(Space::STATE, &key, &value);
+        }
+        let membership = Default::default();
+        let header = SnapshotHeader { cluster_id: None, node_id: 1, last_log_id: None, membership, hash };
+        write_snapshot(&txn, &header, out).unwrap();
+    }
+
+    #[test]
+    fn a_sealed_snapshot_is_read_as_what_it_seals() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("sealed");
+        for rows in [0, 1, 7, 3000] {
+            let mut plain = Vec::new();
+            write(rows, &mut plain);
+            let mut file = Vec::new();
+            let mut sealing = Sealing::new(&mut file);
+            write(rows, &mut sealing);
+            sealing.finish().unwrap();
+            assert_eq!(file.len() % BLOCK_BYTES, DIGEST_BYTES, "what etcdctl looks for");
+            assert!(file.starts_with(&plain));
+            std::fs::write(&path, &file).unwrap();
+            assert_eq!(SnapshotFile::verify(&path).unwrap().rows, u64::from(rows));
+            let mut read = Vec::new();
+            content(&path).unwrap().read_to_end(&mut read).unwrap();
+            assert!(read.starts_with(&plain) && read.len() == file.len() - DIGEST_BYTES);
+
+            // A byte of the padding, of the digest, and one too few or too many.
+            for place in [plain.len(), file.len() - DIGEST_BYTES, file.len() - 1] {
+                let mut damaged = file.clone();
+                damaged[place] ^= 1;
+                std::fs::write(&path, &damaged).unwrap();
+                assert!(SnapshotFile::verify(&path).is_err(), "{rows} rows, byte {place}");
+            }
+            std::fs::write(&path, &file[..file.len() - 1]).unwrap();
+            assert!(SnapshotFile::verify(&path).is_err());
+            std::fs::write(&path, [&file[..], &[0]].concat()).unwrap();
+            assert!(SnapshotFile::verify(&path).is_err());
+        }
+    }
+}
