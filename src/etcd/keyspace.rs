@@ -136,7 +136,7 @@ impl Keyspace {
         M: Message,
         R: Message + Default,
     {
-        if request.encoded_len() > limits::ETCD_REQUEST_BYTES_MAX {
+        if request.encoded_len() + limits::ETCD_REQUEST_ENVELOPE_BYTES > limits::ETCD_REQUEST_BYTES_MAX {
             return Err(REQUEST_TOO_LARGE.status());
         }
         match self.submit(call, command(request.encode_to_vec())).await? {

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 /// An encoded request that goes to the log (etcd's `--max-request-bytes`).
 pub const ETCD_REQUEST_BYTES_MAX: usize = 1536 << 10;
+/// What etcd counts beside the request: its own log entry around it.
+pub const ETCD_REQUEST_ENVELOPE_BYTES: usize = 18;
 /// A message on the wire: the largest request and etcd's own allowance for what is around it.
 pub const ETCD_MESSAGE_BYTES_MAX: usize = ETCD_REQUEST_BYTES_MAX + (512 << 10);
 /// A reply: a Range of a Milvus with 65,536 collections, every field and partition a key, fits several times. etcd knows
