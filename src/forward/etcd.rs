@@ -3,7 +3,7 @@
 //! and bounded in number and time, and that is all.
 
 use std::convert::Infallible;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use http::{HeaderMap, HeaderValue, Request, Response};
 use tonic::Code;
@@ -16,6 +16,9 @@ use super::methods::{EtcdCall, Method};
 use crate::call;
 use crate::etcd::error::{TIMEOUT, TOO_MANY_REQUESTS};
 use crate::limits;
+
+/// What a service has beyond its deadline to say that it is over.
+const ANSWER_GRACE: Duration = Duration::from_millis(20);
 
 pub(super) async fn serve<S>(
     ingress: &Ingress,
@@ -43,8 +46,10 @@ where
     let Ok(_permit) = ingress.etcd_calls.try_acquire() else {
         return TOO_MANY_REQUESTS.status().into_http();
     };
-    // Services keep the deadline by themselves; a body that does not come is not theirs to wait for.
-    let Ok(mut response) = tokio::time::timeout_at(deadline.into(), local(inner, request)).await else {
+    // Services keep the deadline by themselves, and know why there is no answer; a body that does not come is not theirs
+    // to wait for.
+    let cut = tokio::time::Instant::from_std(deadline) + ANSWER_GRACE;
+    let Ok(mut response) = tokio::time::timeout_at(cut, local(inner, request)).await else {
         return TIMEOUT.status().into_http();
     };
     say_as_grpc_go(response.headers_mut());
