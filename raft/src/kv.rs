@@ -1,13 +1,16 @@
 //! The small key-value surface that state machines see. RocksDB stands behind it in production and an ordered map in
 //! models and simulations, so nothing above this file names a storage engine.
 
-use std::borrow::Borrow;
-use std::cmp::Ordering;
+mod slot;
+
 use std::collections::BTreeMap;
 use std::io;
 use std::ops::{Bound, ControlFlow};
 
 use parking_lot::Mutex;
+
+use slot::find;
+pub use slot::{Rows, Slot};
 
 /// A named, separately ordered key space (a RocksDB column family).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -227,13 +230,9 @@ impl Read for Txn<'_> {
     }
 
     fn scan(&self, space: Space, range: KeyRange<'_>, reverse: bool, visit: &mut Visit<'_>) -> io::Result<()> {
-        let mut own: Vec<(&[u8], Option<&[u8]>)> = overlay_range(&self.rows, space, range)
-            .map(|((_, key), value)| (key.as_slice(), value.as_deref()))
-            .collect();
-        if reverse {
-            own.reverse();
-        }
-        let mut own = own.into_iter().peekable();
+        let own = overlay_range(&self.rows, space, range);
+        let own: Box<dyn Iterator<Item = _>> = if reverse { Box::new(own.rev()) } else { Box::new(own) };
+        let mut own = own.map(|((_, key), value)| (key.as_slice(), value.as_deref())).peekable();
         let before = |a: &[u8], b: &[u8]| if reverse { a > b } else { a < b };
         let mut stopped = false;
         self.base.scan(space, range, reverse, &mut |key, value| {
@@ -263,58 +262,6 @@ impl Read for Txn<'_> {
         }
         Ok(())
     }
-}
-
-/// Rows by space and key; `None` is a deletion.
-pub type Rows = BTreeMap<Slot, Option<Vec<u8>>>;
-/// Where a row stands.
-pub type Slot = (Space, Vec<u8>);
-
-/// A slot by reference, so that a look-up copies no key.
-trait AsSlot {
-    fn as_slot(&self) -> (Space, &[u8]);
-}
-
-impl AsSlot for Slot {
-    fn as_slot(&self) -> (Space, &[u8]) {
-        (self.0, &self.1)
-    }
-}
-
-impl AsSlot for (Space, &[u8]) {
-    fn as_slot(&self) -> (Space, &[u8]) {
-        *self
-    }
-}
-
-impl<'s> Borrow<dyn AsSlot + 's> for Slot {
-    fn borrow(&self) -> &(dyn AsSlot + 's) {
-        self
-    }
-}
-
-impl Ord for dyn AsSlot + '_ {
-    fn cmp(&self, other: &Self) -> Ordering {
-        self.as_slot().cmp(&other.as_slot())
-    }
-}
-
-impl PartialOrd for dyn AsSlot + '_ {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl PartialEq for dyn AsSlot + '_ {
-    fn eq(&self, other: &Self) -> bool {
-        self.as_slot() == other.as_slot()
-    }
-}
-
-impl Eq for dyn AsSlot + '_ {}
-
-fn find<'r>(rows: &'r Rows, space: Space, key: &[u8]) -> Option<&'r Option<Vec<u8>>> {
-    rows.get(&(space, key) as &dyn AsSlot)
 }
 
 fn overlay_range<'r>(

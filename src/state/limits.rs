@@ -57,7 +57,7 @@ pub const MAX_NAMED_LEASES: usize = 4096;
 /// The longest lease, as in etcd.
 pub const MAX_LEASE_TTL_S: i64 = 9_000_000_000;
 /// Rows of history that one step of reclaiming looks at.
-pub const RECLAIM_ROWS: usize = 2048;
+pub const RECLAIM_ROWS: usize = 1024;
 /// Bytes of history that one step of reclaiming looks at.
 pub const RECLAIM_BYTES: usize = 4 << 20;
 /// Keys and values above this do not travel in an event: it is held for every subscriber.

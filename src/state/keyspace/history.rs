@@ -60,7 +60,9 @@ pub(super) fn reclaim(txn: &mut Txn<'_>) -> io::Result<KeyspaceReply> {
     let from = Revision::new(space.reclaim_main, space.reclaim_sub);
     let page = changes_of(txn, from, space.compacted)?;
     for (at, change) in &page.changes {
-        if let Some((before, _)) = version_before(txn, &change.key, *at)? {
+        if !is_creation(change)
+            && let Some((before, _)) = version_before(txn, &change.key, *at)?
+        {
             delete_history(txn, &change.key, before);
         }
         if is_deletion(change) && at.main < space.compacted {
@@ -83,6 +85,11 @@ pub(super) fn reclaim(txn: &mut Txn<'_>) -> io::Result<KeyspaceReply> {
 fn is_deletion(change: &kv::KeyValue) -> bool {
     // A put counts itself, so its version is at least 1.
     change.version == 0
+}
+
+/// Whether there was nothing before it but deletions.
+fn is_creation(change: &kv::KeyValue) -> bool {
+    change.version == 1
 }
 
 struct Page {
@@ -167,7 +174,7 @@ pub(super) fn changes(
         }
         gatherer.bytes += bytes;
         if let Some(change) = change()? {
-            let prev_kv = match wanted.with_prev && at.main > revisions.compacted {
+            let prev_kv = match wanted.with_prev && at.main > revisions.compacted && !is_creation(&change) {
                 true => previous(read, &change.key, at)?,
                 false => None,
             };

@@ -11,8 +11,11 @@ use super::rows::key_space;
 use super::write::Writer;
 use crate::pb::store;
 use crate::state::Event;
-use crate::state::limits::{EXPIRE_KEYS, MAX_CHANGED_KEYS, MAX_LEASE_TTL_S, MAX_NAMED_LEASES};
+use crate::state::limits::{EXPIRE_KEYS, MAX_CHANGED_KEYS, MAX_DELETED_KEY_BYTES, MAX_LEASE_TTL_S, MAX_NAMED_LEASES};
 use crate::state::tables::{KEY_SPACE, LEASE_KEYS, LEASES};
+
+/// Keys of a lease that are read at once: of the longest ones, 96 MiB.
+const KEYS_PAGE: usize = 64;
 
 pub(super) fn grant(
     txn: &mut Txn<'_>,
@@ -38,11 +41,11 @@ pub(super) fn grant(
 
 pub(super) fn revoke(txn: &mut Txn<'_>, events: &mut Vec<Event>, id: i64) -> Result<KeyspaceReply, QueryError> {
     LEASES.get(txn, &id)?.ok_or(KeyspaceError::LeaseNotFound)?;
-    let keys = keys(txn, id, None, MAX_CHANGED_KEYS + 1)?;
-    if keys.len() > MAX_CHANGED_KEYS {
+    let doomed = doomed(txn, id, MAX_CHANGED_KEYS)?;
+    if !doomed.all {
         return Err(KeyspaceError::TooManyKeys.into());
     }
-    let revision = delete_keys(txn, events, keys)?;
+    let revision = delete_keys(txn, events, doomed.keys)?;
     end(txn, events, id);
     Ok(KeyspaceReply::LeaseRevoked { revision })
 }
@@ -59,12 +62,10 @@ pub(super) fn expire(
     let mut remaining = 0;
     for &(id, generation) in leases {
         let Some(lease) = LEASES.get(txn, &id)?.filter(|lease| lease.generation == generation) else { continue };
-        let mut doomed = keys(txn, id, None, left + 1)?;
-        let whole = doomed.len() <= left;
-        doomed.truncate(left);
-        left -= doomed.len();
-        delete_keys(txn, events, doomed)?;
-        if whole {
+        let doomed = doomed(txn, id, left)?;
+        left -= doomed.keys.len();
+        delete_keys(txn, events, doomed.keys)?;
+        if doomed.all {
             end(txn, events, id);
         } else {
             remaining += 1;
@@ -88,6 +89,33 @@ pub(super) fn checkpoint(txn: &mut Txn<'_>, leases: &[(i64, u64, i64)]) -> Resul
 
 fn bounded<T>(named: &[T]) -> Result<(), QueryError> {
     if named.len() > MAX_NAMED_LEASES { Err(KeyspaceError::Malformed.into()) } else { Ok(()) }
+}
+
+/// Keys of a lease that go at once.
+struct Doomed {
+    keys: Vec<Vec<u8>>,
+    /// Whether these are all.
+    all: bool,
+}
+
+/// Up to `limit` keys, and not so long ones that they would fill the memory.
+fn doomed(read: &dyn Read, id: i64, limit: usize) -> io::Result<Doomed> {
+    let mut doomed = Doomed { keys: Vec::new(), all: false };
+    let mut bytes = 0;
+    loop {
+        let page = keys(read, id, doomed.keys.last().map(Vec::as_slice), KEYS_PAGE)?;
+        let last = page.len() < KEYS_PAGE;
+        for key in page {
+            bytes += key.len();
+            if doomed.keys.len() == limit || bytes > MAX_DELETED_KEY_BYTES {
+                return Ok(doomed);
+            }
+            doomed.keys.push(key);
+        }
+        if last {
+            return Ok(Doomed { all: true, ..doomed });
+        }
+    }
 }
 
 /// In one revision, in the order of the keys. Returns the current revision.
