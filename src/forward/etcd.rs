@@ -46,8 +46,8 @@ where
     let Ok(_permit) = ingress.etcd_calls.try_acquire() else {
         return TOO_MANY_REQUESTS.status().into_http();
     };
-    // Services keep the deadline by themselves, and know why there is no answer; a body that does not come is not theirs
-    // to wait for.
+    // Services keep the deadline by themselves, and know why there is no answer; a body that does not come is not
+    // theirs to wait for.
     let cut = tokio::time::Instant::from_std(deadline) + ANSWER_GRACE;
     let Ok(mut response) = tokio::time::timeout_at(cut, local(inner, request)).await else {
         return TIMEOUT.status().into_http();

@@ -8,8 +8,8 @@ pub const ETCD_REQUEST_BYTES_MAX: usize = 1536 << 10;
 pub const ETCD_REQUEST_ENVELOPE_BYTES: usize = 18;
 /// A message on the wire: the largest request and etcd's own allowance for what is around it.
 pub const ETCD_MESSAGE_BYTES_MAX: usize = ETCD_REQUEST_BYTES_MAX + (512 << 10);
-/// A reply: a Range of a Milvus with 65,536 collections, every field and partition a key, fits several times. etcd knows
-/// no bound, and its clients take any size.
+/// A reply: a Range of a Milvus with 65,536 collections, every field and partition a key, fits several times. etcd
+/// knows no bound, and its clients take any size.
 pub const ETCD_REPLY_BYTES_MAX: usize = 256 << 20;
 /// Compares, or operations of one branch, of a transaction (etcd's `--max-txn-ops`). What is nested has the rest.
 pub const ETCD_TXN_OPERATIONS_MAX: usize = 128;
@@ -29,8 +29,8 @@ pub const ETCD_STREAMS_MAX: usize = 65_536;
 /// instant without overflow.
 pub const ETCD_WAIT_MAX: Duration = Duration::from_secs(365 * 86_400);
 
-/// Questions from one node to the leader that are not answered yet, and their bytes: more than the calls and keep-alives
-/// that a busy node has open, and less than the requests whose replies the log keeps for it.
+/// Questions from one node to the leader that are not answered yet, and their bytes: more than the calls and
+/// keep-alives that a busy node has open, and less than the requests whose replies the log keeps for it.
 pub const RELAY_QUESTIONS_MAX: usize = 32_768;
 pub const RELAY_BYTES_MAX: usize = 128 << 20;
 /// Questions or answers in one message of the relay, which is also closed by the item that reaches so many bytes: small

@@ -6,7 +6,8 @@
 //! 2  u64 rows, 32 bytes BLAKE3 of everything before this record                                   once, at the end
 //! ```
 //!
-//! Zeros may follow, fewer than 512 (see `sealed`). Integers are big-endian. Nothing is trusted before its checksum was seen.
+//! Zeros may follow, fewer than 512 (see `sealed`). Integers are big-endian. Nothing is trusted before its checksum was
+//! seen.
 
 use std::io::{self, Read as _, Write};
 use std::ops::ControlFlow;
