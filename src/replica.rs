@@ -83,8 +83,9 @@ pub trait Replica: Send + Sync + 'static {
     /// A consistent view of the tables as of now.
     fn view(&self) -> io::Result<Box<dyn Read + '_>>;
 
-    /// What is applied from now on, each after [`Replica::view`] shows it. An empty batch says that rows were replaced as
-    /// a whole (a snapshot was installed); a receiver that falls behind gets `Lagged`. After either, read the state again.
+    /// What is applied from now on, each after [`Replica::view`] shows it. An empty batch says that rows were replaced
+    /// as a whole (a snapshot was installed); a receiver that falls behind gets `Lagged`. After either, read the state
+    /// again.
     fn events(&self) -> Events;
 
     fn leadership(&self) -> watch::Receiver<Leadership>;

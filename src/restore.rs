@@ -4,7 +4,8 @@
 //! Sessions go: a restored node takes a new boot number from its own clock, and if that clock is behind the old one's,
 //! a session kept would tell it for ever that its requests are too old. No late copy of an old request can come:
 //! forwarded calls name their cluster. The etcd key space goes on at a revision that the old cluster never reached, and
-//! its history is given up, so that a watcher from before is told to read anew instead of missing something. Leases stay.
+//! its history is given up, so that a watcher from before is told to read anew instead of missing something. Leases
+//! stay.
 
 use std::collections::BTreeMap;
 use std::io;

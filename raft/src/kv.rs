@@ -39,8 +39,8 @@ impl Space {
     /// The spaces that a snapshot carries.
     pub const REPLICATED: [Space; 5] = [Space::SYSTEM, Space::STATE, Space::KEYS, Space::REVISIONS, Space::VERSIONS];
 
-    /// Whether the state hash covers it. History is left out: it says again what the covered rows said once, and to hash
-    /// it would double the cost of a write.
+    /// Whether the state hash covers it. History is left out: it says again what the covered rows said once, and to
+    /// hash it would double the cost of a write.
     pub fn hashed(self) -> bool {
         !matches!(self, Space::META | Space::LOG | Space::REVISIONS | Space::VERSIONS)
     }

@@ -1,5 +1,6 @@
 //! The Cluster service: etcd's members are Roost's. A member's id is its node id, and a node is asked for its id, so
-//! one that is to be added must run already. Changes are made by the leader's operator API, wherever they are asked for.
+//! one that is to be added must run already. Changes are made by the leader's operator API, wherever they are asked
+//! for.
 
 use std::sync::Arc;
 use std::time::Instant;

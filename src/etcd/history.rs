@@ -35,8 +35,8 @@ impl LeaderTask for HistoryTask {
 
     async fn run(&self, reign: Reign) {
         self.proposer.clock_settled(reign.term).await;
-        // Nothing of what an earlier leader may have reclaimed is known, so the first look finds something to do, unless
-        // nothing was ever compacted.
+        // Nothing of what an earlier leader may have reclaimed is known, so the first look finds something to do,
+        // unless nothing was ever compacted.
         let mut reclaimed = 0;
         let mut compacted_at = Instant::now();
         loop {

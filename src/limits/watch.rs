@@ -19,12 +19,15 @@ pub const WATCH_HISTORY_READS_MAX: usize = 4;
 pub const WATCH_RESPONSE_BYTES: usize = 256 << 10;
 /// Responses to watchers that asked for fragments are split here: etcd's request limit and its allowance.
 pub const WATCH_FRAGMENT_BYTES: usize = (1536 << 10) + (512 << 10);
-/// Watchers of one stream and the bytes of their keys. etcd has no bound; its clients put all their watches on one stream.
+/// Watchers of one stream and the bytes of their keys. etcd has no bound; its clients put all their watches on one
+/// stream.
 pub const WATCHERS_PER_STREAM_MAX: usize = 100_000;
 pub const WATCH_KEY_BYTES_PER_STREAM_MAX: usize = 64 << 20;
-/// Watch streams of one node, and two for each of Lock's and Election's waiters: as many as there may be calls of etcd clients.
+/// Watch streams of one node, and two for each of Lock's and Election's waiters: as many as there may be calls of etcd
+/// clients.
 pub const WATCH_OUTLETS_MAX: usize = super::ETCD_STREAMS_MAX + 2 * super::ETCD_CALLS_MAX;
-/// Calls of Lock and Campaign that wait for others, so that half of [`super::ETCD_CALLS_MAX`] is left for what is quick.
+/// Calls of Lock and Campaign that wait for others, so that half of [`super::ETCD_CALLS_MAX`] is left for what is
+/// quick.
 pub const LOCK_WAITERS_MAX: usize = super::ETCD_CALLS_MAX / 2;
 /// Requests that a stream takes before it looks at its watchers again.
 pub const WATCH_REQUESTS_PER_TURN: usize = 64;

@@ -26,7 +26,8 @@ const RECENT_HASHES: usize = 1024;
 /// Positions before system entries that are remembered: one a minute and a few at each change of the cluster.
 const BOUNDARIES: usize = 64;
 
-/// The events of one applied entry; `index` is their revision. None at all: a snapshot of that index replaced the state.
+/// The events of one applied entry; `index` is their revision. None at all: a snapshot of that index replaced the
+/// state.
 #[derive(Debug)]
 pub struct AppliedEvents<E> {
     pub index: u64,

@@ -1,5 +1,6 @@
 //! What etcd's tools want around a snapshot: zeros up to a multiple of 512 bytes, then the SHA-256 of everything
-//! before. `etcdctl snapshot save` refuses a stream of any other length. A file that came by that way is read like any other.
+//! before. `etcdctl snapshot save` refuses a stream of any other length. A file that came by that way is read like any
+//! other.
 
 use std::fs::File;
 use std::io::{self, BufReader, Read, Seek, SeekFrom, Write};

@@ -1,4 +1,5 @@
-//! Who wants to hear of a key: single keys by hash, ranges by a tree. Idle watchers cost nothing when others' keys change.
+//! Who wants to hear of a key: single keys by hash, ranges by a tree. Idle watchers cost nothing when others' keys
+//! change.
 
 use std::collections::HashMap;
 use std::sync::Arc;

@@ -68,10 +68,10 @@ pub fn read_txn(read: &dyn Read, request: &api::TxnRequest) -> Result<api::TxnRe
     txn::read(read, revisions(read)?, request, &mut Budget::of_read())
 }
 
-/// Changes from revision `from` on, in order, to keys in `key..range_end` (etcd's forms: an empty `range_end` is the one
-/// key, `\0` means no end). Whole revisions only; ends after the revision with which `max_bytes` of history are read.
-/// Returns the revision to go on from, which is beyond the current one at the end. With `prev_kv` if `with_prev`, but
-/// not at the compaction's revision, whose past is gone.
+/// Changes from revision `from` on, in order, to keys in `key..range_end` (etcd's forms: an empty `range_end` is the
+/// one key, `\0` means no end). Whole revisions only; ends after the revision with which `max_bytes` of history are
+/// read. Returns the revision to go on from, which is beyond the current one at the end. With `prev_kv` if `with_prev`,
+/// but not at the compaction's revision, whose past is gone.
 pub fn changes(
     read: &dyn Read,
     key: &[u8],

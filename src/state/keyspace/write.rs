@@ -21,8 +21,8 @@ use crate::state::Event;
 use crate::state::limits::{MAX_CHANGED_KEYS, MAX_DELETED_KEY_BYTES, MAX_EVENT_BYTES};
 use crate::state::tables::KEY_SPACE;
 
-/// The changes of one main revision. Nothing of it is seen at earlier revisions; [`Writer::finish`] makes it the current
-/// one.
+/// The changes of one main revision. Nothing of it is seen at earlier revisions; [`Writer::finish`] makes it the
+/// current one.
 pub(super) struct Writer<'w, 't> {
     txn: &'w mut Txn<'t>,
     space: store::KeySpace,

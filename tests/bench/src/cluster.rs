@@ -124,10 +124,8 @@ fn start_roost(lab: &Lab, home: &Path) -> Result<(Vec<Server>, Vec<String>)> {
     let internal_and_http = port_pairs()?;
     let mut members = String::new();
     for (node, ((client, peer), (internal, _))) in clients_and_peers.iter().zip(&internal_and_http).enumerate() {
-        members.push_str(&format!(
-            "    - {{ id: {}, peer: \"127.0.0.1:{peer}\", client: \"127.0.0.1:{client}\", internal: \"127.0.0.1:{internal}\" }}\n",
-            node + 1
-        ));
+        members.push_str(&format!("    - {{ id: {}, peer: \"127.0.0.1:{peer}\",", node + 1));
+        members.push_str(&format!(" client: \"127.0.0.1:{client}\", internal: \"127.0.0.1:{internal}\" }}\n"));
     }
     let mut servers = Vec::new();
     for (node, ((client, peer), (internal, http))) in clients_and_peers.iter().zip(&internal_and_http).enumerate() {

@@ -68,8 +68,8 @@ struct Course {
     calls_left: AtomicU64,
 }
 
-/// Lets all clients call until the amount is reached. `cpu` gives the servers' CPU time so far. Any error fails the load:
-/// a side that refuses calls would look fast.
+/// Lets all clients call until the amount is reached. `cpu` gives the servers' CPU time so far. Any error fails the
+/// load: a side that refuses calls would look fast.
 pub async fn run<C: Client>(clients: Vec<C>, amount: Amount, cpu: impl Fn() -> Result<Duration>) -> Result<Outcome> {
     let calls = match amount {
         Amount::For { .. } => u64::MAX,

@@ -1,8 +1,8 @@
 //! `roost-bench`: the same load on three nodes of Roost and three of etcd, on the same disk, in alternating rounds.
 //!
-//! [`cluster`] starts either side, [`milvus`] a stock Milvus on it; [`load`] is the closed loop that makes calls through
-//! the connections of [`connect`]; each file of [`workload`] measures one thing on one side; [`report`] sets the sides
-//! beside each other. scripts/bench installs and builds what this needs.
+//! [`cluster`] starts either side, [`milvus`] a stock Milvus on it; [`load`] is the closed loop that makes calls
+//! through the connections of [`connect`]; each file of [`workload`] measures one thing on one side; [`report`] sets
+//! the sides beside each other. scripts/bench installs and builds what this needs.
 
 mod cluster;
 mod connect;

@@ -176,7 +176,8 @@ fn compare() -> impl Strategy<Value = Compare> {
         3 => (0..4_i64).prop_map(|version| (CompareTarget::Version, TargetUnion::Version(version))),
         2 => prop_oneof![Just(0), since()]
             .prop_map(|revision| (CompareTarget::Create, TargetUnion::CreateRevision(revision))),
-        2 => prop_oneof![Just(0), since()].prop_map(|revision| (CompareTarget::Mod, TargetUnion::ModRevision(revision))),
+        2 => prop_oneof![Just(0), since()]
+            .prop_map(|revision| (CompareTarget::Mod, TargetUnion::ModRevision(revision))),
         3 => value().prop_map(|value| (CompareTarget::Value, TargetUnion::Value(value))),
         2 => prop_oneof![Just(0), lease()].prop_map(|lease| (CompareTarget::Lease, TargetUnion::Lease(lease))),
     ];
@@ -219,8 +220,8 @@ fn txn() -> impl Strategy<Value = TxnRequest> {
     })
 }
 
-/// Without `ignore_value` and `ignore_lease` where keys are deleted too: if the key was deleted by an earlier part of the
-/// transaction, etcd 3.4 ends with a panic, and again at each of its starts.
+/// Without `ignore_value` and `ignore_lease` where keys are deleted too: if the key was deleted by an earlier part of
+/// the transaction, etcd 3.4 ends with a panic, and again at each of its starts.
 fn tamed(mut txn: TxnRequest) -> TxnRequest {
     if deletes(&txn) {
         stop_ignoring(&mut txn);
@@ -273,8 +274,8 @@ fn wide_txn() -> impl Strategy<Value = TxnRequest> {
 fn watch() -> impl Strategy<Value = WatchCreateRequest> {
     let start = prop_oneof![5 => Just(0), 5 => since(), 1 => Just(-1)];
     let filters = prop_oneof![5 => Just(Vec::new()), 3 => vec(0..2_i32, 1..3)];
-    // Ids beyond those that the server chooses, and only of watchers that no compaction can end: etcd never gives the id
-    // of one that was ended by a compaction free again.
+    // Ids beyond those that the server chooses, and only of watchers that no compaction can end: etcd never gives the
+    // id of one that was ended by a compaction free again.
     let id = prop_oneof![8 => Just(0), 2 => 101..104_i64];
     (any_span(), start, filters, any::<[bool; 3]>(), id).prop_map(
         |((key, range_end), start_revision, filters, [progress_notify, prev_kv, fragment], watch_id)| {
@@ -293,7 +294,8 @@ fn leases() -> impl Strategy<Value = Ask> {
         1 => (4..6_i64, brief).prop_map(|(id, ttl)| Ask::GrantBriefly { id, ttl }),
         3 => prop_oneof![lease(), lease(), lease(), Just(0)].prop_map(|id| Ask::Revoke { id }),
         2 => prop_oneof![lease(), lease(), Just(0)].prop_map(|id| Ask::KeepAlive { id }),
-        4 => (prop_oneof![lease(), lease(), Just(0)], any::<bool>()).prop_map(|(id, keys)| Ask::TimeToLive { id, keys }),
+        4 => (prop_oneof![lease(), lease(), Just(0)], any::<bool>())
+            .prop_map(|(id, keys)| Ask::TimeToLive { id, keys }),
         1 => Just(Ask::Leases),
     ]
 }

@@ -123,11 +123,14 @@ fn what_is_no_request_is_refused() {
 
 proptest! {
     #[test]
-    fn no_bytes_stop_a_node(bytes in proptest::collection::vec(any::<u8>(), 0..60), cut in any::<prop::sample::Index>()) {
+    fn no_bytes_stop_a_node(
+        bytes in proptest::collection::vec(any::<u8>(), 0..60),
+        cut in any::<prop::sample::Index>(),
+    ) {
         let mut world = World::default();
         let nested = api::TxnRequest { success: vec![put_op("a", "b"), range_op(all())], ..Default::default() };
-        let mut flipped =
-            api::TxnRequest { success: vec![txn_op(nested), delete_op("a", "b")], ..Default::default() }.encode_to_vec();
+        let whole = api::TxnRequest { success: vec![txn_op(nested), delete_op("a", "b")], ..Default::default() };
+        let mut flipped = whole.encode_to_vec();
         let at = cut.index(flipped.len());
         flipped[at] ^= bytes.first().copied().unwrap_or(1);
         for bytes in [bytes, flipped] {

@@ -1,4 +1,5 @@
-//! Random logs against the model: every answer, event, old revision and row; and the same log twice gives the same rows.
+//! Random logs against the model: every answer, event, old revision and row; and the same log twice gives the same
+//! rows.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
