@@ -176,8 +176,7 @@ fn compare() -> impl Strategy<Value = Compare> {
         3 => (0..4_i64).prop_map(|version| (CompareTarget::Version, TargetUnion::Version(version))),
         2 => prop_oneof![Just(0), since()]
             .prop_map(|revision| (CompareTarget::Create, TargetUnion::CreateRevision(revision))),
-        2 => prop_oneof![Just(0), since()]
-            .prop_map(|revision| (CompareTarget::Mod, TargetUnion::ModRevision(revision))),
+        2 => prop_oneof![Just(0), since()].prop_map(|revision| (CompareTarget::Mod, TargetUnion::ModRevision(revision))),
         3 => value().prop_map(|value| (CompareTarget::Value, TargetUnion::Value(value))),
         2 => prop_oneof![Just(0), lease()].prop_map(|lease| (CompareTarget::Lease, TargetUnion::Lease(lease))),
     ];
@@ -272,13 +271,18 @@ fn wide_txn() -> impl Strategy<Value = TxnRequest> {
 }
 
 fn watch() -> impl Strategy<Value = WatchCreateRequest> {
-    let start = prop_oneof![5 => Just(0), 5 => since(), 1 => Just(-1)];
-    let filters = prop_oneof![5 => Just(Vec::new()), 3 => vec(0..2_i32, 1..3)];
-    // Ids beyond those that the server chooses, and only of watchers that no compaction can end: etcd never gives the
-    // id of one that was ended by a compaction free again.
-    let id = prop_oneof![8 => Just(0), 2 => 101..104_i64];
-    (any_span(), start, filters, any::<[bool; 3]>(), id).prop_map(
-        |((key, range_end), start_revision, filters, [progress_notify, prev_kv, fragment], watch_id)| {
+    // Ids beyond those that the server chooses, and only of watchers that no compaction can end: etcd never frees the
+    // id of one that was ended so.
+    let start_and_id = prop_oneof![
+        5 => Just((0, 0)),
+        2 => (101..104_i64).prop_map(|id| (0, id)),
+        5 => since().prop_map(|start| (start, 0)),
+        1 => Just((-1, 0)),
+    ];
+    // Not both: nothing would tell when such a watcher has seen everything.
+    let filters = prop_oneof![5 => Just(Vec::new()), 3 => (0..2_i32, 1..3_usize).prop_map(|(one, n)| vec![one; n])];
+    (any_span(), start_and_id, filters, any::<[bool; 3]>()).prop_map(
+        |((key, range_end), (start_revision, watch_id), filters, [progress_notify, prev_kv, fragment])| {
             WatchCreateRequest { key, range_end, start_revision, progress_notify, filters, prev_kv, watch_id, fragment }
         },
     )
@@ -294,8 +298,7 @@ fn leases() -> impl Strategy<Value = Ask> {
         1 => (4..6_i64, brief).prop_map(|(id, ttl)| Ask::GrantBriefly { id, ttl }),
         3 => prop_oneof![lease(), lease(), lease(), Just(0)].prop_map(|id| Ask::Revoke { id }),
         2 => prop_oneof![lease(), lease(), Just(0)].prop_map(|id| Ask::KeepAlive { id }),
-        4 => (prop_oneof![lease(), lease(), Just(0)], any::<bool>())
-            .prop_map(|(id, keys)| Ask::TimeToLive { id, keys }),
+        4 => (prop_oneof![lease(), lease(), Just(0)], any::<bool>()).prop_map(|(id, keys)| Ask::TimeToLive { id, keys }),
         1 => Just(Ask::Leases),
     ]
 }
