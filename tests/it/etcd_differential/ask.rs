@@ -176,7 +176,8 @@ fn compare() -> impl Strategy<Value = Compare> {
         3 => (0..4_i64).prop_map(|version| (CompareTarget::Version, TargetUnion::Version(version))),
         2 => prop_oneof![Just(0), since()]
             .prop_map(|revision| (CompareTarget::Create, TargetUnion::CreateRevision(revision))),
-        2 => prop_oneof![Just(0), since()].prop_map(|revision| (CompareTarget::Mod, TargetUnion::ModRevision(revision))),
+        2 => prop_oneof![Just(0), since()]
+            .prop_map(|since| (CompareTarget::Mod, TargetUnion::ModRevision(since))),
         3 => value().prop_map(|value| (CompareTarget::Value, TargetUnion::Value(value))),
         2 => prop_oneof![Just(0), lease()].prop_map(|lease| (CompareTarget::Lease, TargetUnion::Lease(lease))),
     ];
@@ -298,7 +299,8 @@ fn leases() -> impl Strategy<Value = Ask> {
         1 => (4..6_i64, brief).prop_map(|(id, ttl)| Ask::GrantBriefly { id, ttl }),
         3 => prop_oneof![lease(), lease(), lease(), Just(0)].prop_map(|id| Ask::Revoke { id }),
         2 => prop_oneof![lease(), lease(), Just(0)].prop_map(|id| Ask::KeepAlive { id }),
-        4 => (prop_oneof![lease(), lease(), Just(0)], any::<bool>()).prop_map(|(id, keys)| Ask::TimeToLive { id, keys }),
+        4 => (prop_oneof![2 => lease(), 1 => Just(0)], any::<bool>())
+            .prop_map(|(id, keys)| Ask::TimeToLive { id, keys }),
         1 => Just(Ask::Leases),
     ]
 }

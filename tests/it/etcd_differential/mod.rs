@@ -53,7 +53,9 @@ async fn play(real: &mut Side, ours: &mut Side, asks: &[Ask]) -> Result<(), Stri
         }
         let (mut expected, mut found) = tokio::join!(real.ask(ask), ours.ask(ask));
         // A hash covers absolute revisions, which differ while a difference is shrunk, and leases' ids.
-        if !equal_before || real.origin.has_chosen() {
+        // And where nothing is left to read, etcd hashes what a compaction in the background has not deleted yet.
+        let in_background = asks[..place].iter().any(|ask| matches!(ask, Ask::Compact { physical: false, .. }));
+        if !equal_before || real.origin.has_chosen() || in_background {
             forget_hash(&mut expected);
             forget_hash(&mut found);
         }
