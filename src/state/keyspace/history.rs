@@ -175,7 +175,8 @@ pub(super) fn changes(
         gatherer.bytes += bytes;
         if let Some(change) = change()? {
             let prev_kv = match wanted.with_prev && at.main > revisions.compacted && !is_creation(&change) {
-                true => previous(read, &change.key, at)?,
+                // What there was before the revision, not before an earlier change of the same command.
+                true => previous(read, &change.key, Revision::new(at.main, 0))?,
                 false => None,
             };
             gatherer.bytes += prev_kv.as_ref().map_or(0, |kv| kv.key.len() + kv.value.len());

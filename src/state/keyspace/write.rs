@@ -202,7 +202,15 @@ impl<'w, 't> Writer<'w, 't> {
             self.events = None;
             return;
         }
-        let prev_kv = old.map(|old| key_value(kv.key.clone(), old));
+        let prev_kv = match old {
+            // Changed before by this very command: like etcd's, the event shows what there was before the revision.
+            Some(old) if old.mod_revision == kv.mod_revision => {
+                let earlier =
+                    events.iter().find(|event| event.kv.as_ref().is_some_and(|earlier| earlier.key == kv.key));
+                earlier.and_then(|event| event.prev_kv.clone())
+            }
+            old => old.map(|old| key_value(kv.key.clone(), old)),
+        };
         events.push(kv::Event { r#type: kind.into(), kv: Some(kv), prev_kv });
     }
 }

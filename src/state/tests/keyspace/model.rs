@@ -63,6 +63,12 @@ impl Model {
         Draft { now: self.now().clone(), events: Vec::new() }
     }
 
+    /// What an event shows as the previous value: what there was before its revision.
+    fn before(&self, old: &Option<KeyValue>) -> Option<KeyValue> {
+        let old = old.as_ref()?;
+        if old.mod_revision > self.current() { self.now().get(&old.key).cloned() } else { Some(old.clone()) }
+    }
+
     fn revision(&self, draft: &Draft) -> i64 {
         self.current() + i64::from(!draft.events.is_empty())
     }
@@ -153,7 +159,7 @@ impl Model {
             lease,
         };
         draft.now.insert(request.key.clone(), kv.clone());
-        draft.events.push(Event { r#type: 0, kv: Some(kv), prev_kv: old.clone() });
+        draft.events.push(Event { r#type: 0, kv: Some(kv), prev_kv: self.before(&old) });
         Ok(PutResponse { header: head(revision), prev_kv: old.filter(|_| request.prev_kv) })
     }
 
@@ -172,7 +178,7 @@ impl Model {
             let old = draft.now.remove(key);
             prev_kvs.extend(old.clone().filter(|_| request.prev_kv));
             let kv = KeyValue { key: key.clone(), mod_revision: self.current() + 1, ..Default::default() };
-            draft.events.push(Event { r#type: 1, kv: Some(kv), prev_kv: old });
+            draft.events.push(Event { r#type: 1, kv: Some(kv), prev_kv: self.before(&old) });
         }
         DeleteRangeResponse { header: head(self.revision(draft)), deleted: named.len() as i64, prev_kvs }
     }
