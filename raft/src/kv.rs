@@ -140,6 +140,7 @@ pub struct Txn<'a> {
     base: &'a dyn Read,
     rows: Rows,
     undo: Vec<(Slot, Option<Option<Vec<u8>>>)>,
+    bytes: usize,
     known: Mutex<KnownRows>,
 }
 
@@ -169,13 +170,16 @@ impl KnownRows {
     }
 }
 
+/// What a write takes in a [`Txn`] beside its bytes.
+const ROW_BYTES: usize = 128;
+
 /// A point in a [`Txn`] to roll back to.
 #[derive(Clone, Copy, Debug)]
 pub struct Mark(usize);
 
 impl<'a> Txn<'a> {
     pub fn new(base: &'a dyn Read) -> Self {
-        Txn { base, rows: BTreeMap::new(), undo: Vec::new(), known: Mutex::default() }
+        Txn { base, rows: BTreeMap::new(), undo: Vec::new(), bytes: 0, known: Mutex::default() }
     }
 
     pub fn put(&mut self, space: Space, key: impl Into<Vec<u8>>, value: impl Into<Vec<u8>>) {
@@ -187,9 +191,16 @@ impl<'a> Txn<'a> {
     }
 
     fn set(&mut self, space: Space, key: Vec<u8>, value: Option<Vec<u8>>) {
+        // Its key lies here twice; what was rolled back counts as well.
+        self.bytes += ROW_BYTES + 2 * key.len() + value.as_ref().map_or(0, Vec::len);
         let slot = (space, key);
         let old = self.rows.insert(slot.clone(), value);
         self.undo.push((slot, old));
+    }
+
+    /// About how much memory the writes take.
+    pub fn bytes(&self) -> usize {
+        self.bytes
     }
 
     /// The current point. Everything before it is kept by a later [`Txn::rollback`].

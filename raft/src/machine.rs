@@ -36,6 +36,11 @@ pub trait Machine: Send + Sync + 'static {
         events: &mut Vec<Self::Event>,
     ) -> io::Result<Vec<u8>>;
 
+    /// Whether executing the command may take much longer than receiving it did, as told without executing it.
+    fn is_long(&self, _command: &[u8]) -> bool {
+        false
+    }
+
     /// One readable line for a command, for `roostctl log tail`. Never fails.
     fn describe(&self, command: &[u8]) -> String;
 

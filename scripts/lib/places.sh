@@ -1,11 +1,12 @@
 # Where everything is: the checkout, the state of the local cluster, the build, the Python environment.
 # shellcheck shell=bash
 
-CHECKOUT=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
+CHECKOUT=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd -P)
 
 # State of the local cluster. A relative path is meant from where the user stands.
 ROOST_HOME=${ROOST_HOME:-$CHECKOUT/.roost}
-[[ $ROOST_HOME == /* ]] || ROOST_HOME=$PWD/$ROOST_HOME
+# In one form, however it was written: processes are recognised by the directory that they work in.
+ROOST_HOME=$(realpath -m -- "$ROOST_HOME")
 export ROOST_HOME
 
 CACHE=${XDG_CACHE_HOME:-${HOME:?HOME is not set}/.cache}

@@ -2,8 +2,8 @@
 //! Decoding is bounded and takes every byte, so that neither a long nor a cut entry passes for another one.
 
 use bincode::config::{self, Configuration, Limit, LittleEndian, Varint};
-use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 
 use super::limits::MAX_ENTRY_BYTES;
 
@@ -45,16 +45,27 @@ pub fn encode<T: Serialize>(value: &T) -> Result<Vec<u8>, Error> {
     }
 }
 
-/// Decodes what [`encode`] wrote.
-pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Error> {
+fn body(bytes: &[u8]) -> Result<&[u8], Error> {
     if bytes.len() > MAX_ENTRY_BYTES {
         return Err(Error::TooLong { length: bytes.len() });
     }
-    let body = match bytes.split_first() {
-        None => return Err(Error::Empty),
-        Some((&VERSION, body)) => body,
-        Some((&found, _)) => return Err(Error::Version { found }),
-    };
+    match bytes.split_first() {
+        None => Err(Error::Empty),
+        Some((&VERSION, body)) => Ok(body),
+        Some((&found, _)) => Err(Error::Version { found }),
+    }
+}
+
+/// Decodes what stands first, and returns the bytes behind it.
+pub fn decode_front<'b, T: Deserialize<'b>>(bytes: &'b [u8]) -> Result<(T, &'b [u8]), Error> {
+    let body = body(bytes)?;
+    let (value, taken) = bincode::serde::borrow_decode_from_slice(body, configuration())?;
+    Ok((value, body.get(taken..).unwrap_or_default()))
+}
+
+/// Decodes what [`encode`] wrote.
+pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Error> {
+    let body = body(bytes)?;
     let (value, taken) = bincode::serde::decode_from_slice(body, configuration())?;
     match body.len().saturating_sub(taken) {
         0 => Ok(value),

@@ -35,7 +35,31 @@ pub struct Entry {
     pub command: Command,
 }
 
+/// What stands before the command, without a copy of it.
+#[derive(Deserialize)]
+struct Front<'e> {
+    _at_ms: u64,
+    _request: Option<RequestId>,
+    #[serde(borrow)]
+    _principal: &'e str,
+    #[serde(borrow)]
+    _source: &'e str,
+}
+
 impl Entry {
+    /// Whether an encoded entry may take long to execute: one that deletes or looks at many keys. Only looked at.
+    pub fn is_long(bytes: &[u8]) -> bool {
+        /// The places of `Command::Keyspace`, and in it of the commands that take as long as they are.
+        const KEYSPACE: u8 = 9;
+        const PUT: u8 = 0;
+        const COMPACT: u8 = 3;
+        const GRANT_LEASE: u8 = 4;
+        match codec::decode_front::<Front<'_>>(bytes) {
+            Ok((_, [KEYSPACE, command, ..])) => !matches!(*command, PUT | COMPACT | GRANT_LEASE),
+            _ => false,
+        }
+    }
+
     pub fn encode(&self) -> Result<Vec<u8>, codec::Error> {
         codec::encode(self)
     }

@@ -40,6 +40,9 @@ pub const MAX_KEPT_REPLY_BYTES: usize = 64 << 10;
 pub const MAX_KEYSPACE_REPLY_BYTES: usize = 7 << 20;
 /// The longest answer of a read of the key space: more is a scan that should go by pages.
 pub const MAX_RANGE_BYTES: usize = 256 << 20;
+/// Values that one command writes again without carrying them (`ignore_value`): a few bytes of a request must not
+/// become more than every node can hold.
+pub const MAX_COPIED_BYTES: usize = 32 << 20;
 /// Operations and compares of a whole transaction. etcd's default is 128 a list, which the service checks.
 pub const MAX_TXN_OPS: usize = 16_384;
 /// Transactions within transactions.

@@ -137,6 +137,10 @@ impl Machine for Roost {
         Ok(bytes)
     }
 
+    fn is_long(&self, command: &[u8]) -> bool {
+        Entry::is_long(command)
+    }
+
     fn describe(&self, command: &[u8]) -> String {
         match Entry::decode(command) {
             Ok(entry) => entry.to_string(),

@@ -30,6 +30,8 @@ use crate::types::{CommandKind, Entry, LogId, Outcome, Payload, SnapshotMeta, St
 const BATCH_ENTRIES_MAX: usize = 1024;
 /// Command bytes after which a batch is closed.
 const BATCH_BYTES_MAX: usize = 4 << 20;
+/// A write is closed once it and the replies to its entries take so much memory: a short command may write a lot.
+const WRITE_BYTES_MAX: usize = 32 << 20;
 /// Batches from here on would keep Raft's core waiting on this worker.
 const LONG_BATCH_ENTRIES: usize = 64;
 const LONG_BATCH_BYTES: usize = 256 << 10;
@@ -55,12 +57,21 @@ impl<M: Machine> StateStore<M> {
         self.shared.clone()
     }
 
-    /// Applies entries that follow each other, in one batch, and answers their proposers.
+    /// Applies entries that follow each other, and answers their proposers.
     fn apply_batch(&mut self, entries: Vec<EntryResponder<TypeConfig>>, bytes: usize) -> io::Result<()> {
-        if entries.len() > LONG_BATCH_ENTRIES || bytes > LONG_BATCH_BYTES {
-            return off_the_core(|| self.apply_entries(entries));
+        let long = entries.len() > LONG_BATCH_ENTRIES
+            || bytes > LONG_BATCH_BYTES
+            || entries.iter().any(|(entry, _)| is_long(&self.shared.machine, entry));
+        if long { off_the_core(|| self.apply_entries(entries)) } else { self.apply_entries(entries) }
+    }
+
+    /// In as few writes as their memory allows.
+    fn apply_entries(&mut self, entries: Vec<EntryResponder<TypeConfig>>) -> io::Result<()> {
+        let mut entries = entries.into_iter().peekable();
+        while entries.peek().is_some() {
+            self.apply_some(&mut entries)?;
         }
-        if entries.is_empty() { Ok(()) } else { self.apply_entries(entries) }
+        Ok(())
     }
 
     /// Replaces the state by a snapshot's.
@@ -82,12 +93,14 @@ impl<M: Machine> StateStore<M> {
         Ok(())
     }
 
-    fn apply_entries(&mut self, entries: Vec<EntryResponder<TypeConfig>>) -> io::Result<()> {
+    /// Takes entries until what they write and answer is enough for one write.
+    fn apply_some(&mut self, entries: &mut impl Iterator<Item = EntryResponder<TypeConfig>>) -> io::Result<()> {
         let shared = self.shared.clone();
         let mut txn = Txn::new(shared.engine.as_ref());
         let mut next = self.position.clone();
         let mut published = Vec::new();
-        let mut replies = Vec::with_capacity(entries.len());
+        let mut replies = Vec::new();
+        let mut reply_bytes = 0;
         for (entry, responder) in entries {
             next.applied = Some(entry.log_id);
             let mut events = Vec::new();
@@ -96,7 +109,11 @@ impl<M: Machine> StateStore<M> {
                 published.push(AppliedEvents { index: entry.index(), events });
             }
             if let Some(responder) = responder {
+                reply_bytes += if let Outcome::Reply(reply) = &outcome { reply.len() } else { 0 };
                 replies.push((responder, outcome));
+            }
+            if txn.bytes() + reply_bytes > WRITE_BYTES_MAX {
+                break;
             }
         }
         let batch = self.changes(txn, &mut next)?;
@@ -170,6 +187,11 @@ fn check_apply_version<M: Machine>(rows: &dyn Read) -> io::Result<()> {
     }
     let ours = M::APPLY_VERSION;
     Err(corrupt(format!("the cluster runs apply version {version}, this binary knows {ours}: upgrade this node")))
+}
+
+fn is_long<M: Machine>(machine: &M, entry: &Entry) -> bool {
+    let Payload::Normal(command) = &entry.payload else { return false };
+    command.kind == CommandKind::App && machine.is_long(&command.data)
 }
 
 fn is_system(entry: &Entry) -> bool {

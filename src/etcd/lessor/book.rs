@@ -110,6 +110,13 @@ impl Book {
         }
     }
 
+    /// A lease of this generation is gone from the log; a later one of the same id stays.
+    pub fn forget_generation(&mut self, id: i64, generation: u64) {
+        if self.leases.get(&id).is_some_and(|held| held.generation == generation) {
+            self.forget(id);
+        }
+    }
+
     /// Forgets everything that is not in `ids`.
     pub fn retain(&mut self, ids: &HashSet<i64>) {
         let gone: Vec<i64> = self.leases.keys().filter(|id| !ids.contains(id)).copied().collect();
@@ -200,6 +207,18 @@ mod tests {
         let mut book = Book::default();
         leases.iter().for_each(|lease| book.learn(0, lease));
         book
+    }
+
+    #[test]
+    fn the_end_of_a_lease_is_not_that_of_the_next_one_of_its_id() {
+        let mut book = book(&[lease(1, 10)]);
+        assert_eq!(book.due(10_000).expired, [(1, 1)]);
+        book.learn(10_001, &Lease { generation: 2, ..lease(1, 10) });
+        book.forget_generation(1, 1);
+        assert_eq!(book.len(), 1);
+        assert_eq!(book.due(20_001).expired, [(1, 2)]);
+        book.forget_generation(1, 2);
+        assert_eq!(book.len(), 0);
     }
 
     #[test]

@@ -106,6 +106,7 @@ impl LeaderTask for Lessor {
         tokio::select! {
             () = self.follow(reign, events) => {}
             () = self.work(reign) => {}
+            () = self.watch_clock(reign) => {}
         }
     }
 }
@@ -233,6 +234,13 @@ impl Lessor {
         }
     }
 
+    /// Looks at the clock also while proposals take long, so that only a stop of the process is a gap.
+    async fn watch_clock(&self, reign: Reign) {
+        while self.in_reign(reign.term, |_, _| ()).is_ok() {
+            tokio::time::sleep(TICK).await;
+        }
+    }
+
     /// Proposes what is due.
     async fn work(&self, reign: Reign) {
         loop {
@@ -286,7 +294,9 @@ impl Lessor {
             }
         }
         tracing::debug!(count = leases.len(), "leases expired");
-        let _ = self.in_reign(reign.term, |book, _| leases.iter().for_each(|(id, _)| book.forget(*id)));
+        let _ = self.in_reign(reign.term, |book, _| {
+            leases.iter().for_each(|(id, generation)| book.forget_generation(*id, *generation));
+        });
     }
 }
 

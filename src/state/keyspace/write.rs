@@ -73,6 +73,7 @@ impl<'w, 't> Writer<'w, 't> {
         if ignore_value || ignore_lease {
             let old = old.as_ref().ok_or(KeyspaceError::KeyNotFound)?;
             if ignore_value {
+                budget.take_copy(old.value.len())?;
                 value.clone_from(&old.value);
             }
             if ignore_lease {

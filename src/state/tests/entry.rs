@@ -30,6 +30,18 @@ fn bytes_that_are_no_entry_stop_the_node_with_a_reason() {
     assert_eq!(Roost.describe(&[]), "unreadable entry of 0 bytes: empty: not even a version byte");
 }
 
+#[test]
+fn what_may_take_long_is_told_without_decoding_it() {
+    use KeyspaceCommand::*;
+    let is_long = |command| Roost.is_long(&entry(START_MS, Some(request(1)), command).encode().unwrap());
+    let long =
+        [DeleteRange(vec![]), Txn(vec![]), RevokeLease { id: 1 }, ExpireLeases { leases: vec![] }, ReclaimHistory];
+    assert!(long.into_iter().all(|command| is_long(Command::Keyspace(command))));
+    let short = [Put(vec![1; 300]), Compact { revision: 1 }, GrantLease { id: 1, ttl_s: 2 }];
+    assert!(!short.into_iter().any(|command| is_long(Command::Keyspace(command))));
+    assert!(!is_long(alloc(1)) && !Roost.is_long(&[]) && !Roost.is_long(&[1]));
+}
+
 /// A length in a few bytes must not make the decoder reserve memory for it.
 #[test]
 fn a_claimed_length_is_not_believed() {

@@ -8,8 +8,8 @@ use super::support::*;
 use crate::pb::etcd::api;
 use crate::state::keyspace::*;
 use crate::state::limits::{
-    MAX_CHANGED_KEYS, MAX_EVENT_BYTES, MAX_KEPT_REPLY_BYTES, MAX_KEYSPACE_REPLY_BYTES, MAX_TXN_DEPTH, MAX_TXN_OPS,
-    RECLAIM_ROWS,
+    MAX_CHANGED_KEYS, MAX_COPIED_BYTES, MAX_EVENT_BYTES, MAX_KEPT_REPLY_BYTES, MAX_KEYSPACE_REPLY_BYTES, MAX_TXN_DEPTH,
+    MAX_TXN_OPS, RECLAIM_ROWS,
 };
 use crate::state::tests::support::*;
 use crate::state::*;
@@ -72,6 +72,27 @@ fn an_answer_that_no_entry_could_hold_is_refused_and_nothing_happens() {
     world.txn(&api::TxnRequest { success, ..Default::default() }).unwrap();
     let keys_only = api::DeleteRangeRequest { prev_kv: false, ..everything };
     world.keyspace(delete_command(&keys_only)).0.unwrap();
+}
+
+#[test]
+fn a_short_request_cannot_write_large_values_over_and_over() {
+    let mut world = World::default();
+    let each = 1 << 20;
+    let copies = MAX_COPIED_BYTES / each;
+    for key in 0..=copies {
+        world.put_request(large_put(&format!("k{key}"), each)).unwrap();
+    }
+    let touch = |key: usize| api::RequestOp {
+        request: Some(api::request_op::Request::RequestPut(api::PutRequest {
+            key: format!("k{key}").into(),
+            ignore_value: true,
+            ..Default::default()
+        })),
+    };
+    let mut touch_all =
+        |keys: usize| world.txn(&api::TxnRequest { success: (0..keys).map(touch).collect(), ..Default::default() });
+    assert_eq!(touch_all(copies + 1), Err(KeyspaceError::TooManyKeys));
+    touch_all(copies).unwrap();
 }
 
 #[test]
