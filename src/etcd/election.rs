@@ -54,13 +54,19 @@ impl Election for ElectionService {
         let place = self.turns.queue(&call, &name, lease, value.clone()).await?;
         let held = self.turns.hold(&call, &place);
         let Place { key, revision: rev, found, .. } = &place;
-        if found.as_ref().is_some_and(|found| found.value != value) {
-            self.proclaim_value(&call, (key.as_slice(), *rev, lease), value).await?;
+        let won = async {
+            if found.as_ref().is_some_and(|found| found.value != value) {
+                self.proclaim_value(&call, (key.as_slice(), *rev, lease), value).await?;
+            }
+            self.turns.wait(&call, &name, &place).await.map_err(|missed| match missed {
+                Missed::KeyGone => Status::unknown(NOT_LEADER),
+                Missed::Failed(status) => status,
+            })
+        };
+        if let Err(status) = won.await {
+            held.give_up().await;
+            return Err(status);
         }
-        self.turns.wait(&call, &name, &place).await.map_err(|missed| match missed {
-            Missed::KeyGone => Status::unknown(NOT_LEADER),
-            Missed::Failed(status) => status,
-        })?;
         held.keep();
         let leader = Some(LeaderKey { name, key: place.key, rev: place.revision, lease });
         Ok(Response::new(CampaignResponse { header: place.header, leader }))

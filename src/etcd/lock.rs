@@ -31,12 +31,18 @@ impl Lock for LockService {
         let lease = self.turns.lease(&call, lease).await?;
         let place = self.turns.queue(&call, &name, lease, Vec::new()).await?;
         let held = self.turns.hold(&call, &place);
-        let waited = self.turns.wait(&call, &name, &place).await.map_err(|missed| match missed {
+        let missed = match self.turns.wait(&call, &name, &place).await {
+            Ok(waited) => {
+                held.keep();
+                return Ok(Response::new(LockResponse { header: waited.or(place.header), key: place.key }));
+            }
+            Err(missed) => missed,
+        };
+        held.give_up().await;
+        Err(match missed {
             Missed::KeyGone => Status::unknown(EXPIRED),
             Missed::Failed(status) => status,
-        })?;
-        held.keep();
-        Ok(Response::new(LockResponse { header: waited.or(place.header), key: place.key }))
+        })
     }
 
     async fn unlock(&self, request: Request<UnlockRequest>) -> Result<Response<UnlockResponse>, Status> {

@@ -179,19 +179,34 @@ impl Held {
     pub fn keep(mut self) {
         self.held = None;
     }
-}
 
-impl Drop for Held {
-    fn drop(&mut self) {
-        let Some((turns, mut call, key, revision)) = self.held.take() else { return };
-        let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
-        runtime.spawn(async move {
+    /// Deletes the key and then returns, so that a caller who is told of a failure and asks again is not taken for the
+    /// call that failed.
+    pub async fn give_up(mut self) {
+        if let Some(deletion) = self.deletion() {
+            // It goes on if the caller goes away. It fails only with the runtime.
+            let _ = tokio::spawn(deletion).await;
+        }
+    }
+
+    fn deletion(&mut self) -> Option<impl Future<Output = ()> + Send + use<>> {
+        let (turns, mut call, key, revision) = self.held.take()?;
+        Some(async move {
             call.deadline = Instant::now() + limits::CALL_TIME_DEFAULT;
             let delete = Op::RequestDeleteRange(DeleteRangeRequest { key: key.clone(), ..Default::default() });
             if let Err(error) = turns.if_created(&call, &key, revision, delete).await {
                 tracing::info!(%error, "a key in a queue stays until its lease ends");
             }
-        });
+        })
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        let Some(deletion) = self.deletion() else { return };
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            runtime.spawn(deletion);
+        }
     }
 }
 

@@ -88,7 +88,13 @@ impl Store {
         self.call(request, |mut client, request| async move { client.range(request).await }).await
     }
 
-    pub async fn put_all(&mut self, puts: Vec<PutRequest>) -> Result<(), Denied> {
+    pub async fn put_all(&mut self, mut puts: Vec<PutRequest>) -> Result<(), Denied> {
+        // The largest value fits a put, and not a transaction around it.
+        if puts.len() == 1
+            && let Some(put) = puts.pop()
+        {
+            return self.call(put, |mut client, request| async move { client.put(request).await }).await.map(drop);
+        }
         let success = puts.into_iter().map(|put| RequestOp { request: Some(Op::RequestPut(put)) }).collect();
         let txn = TxnRequest { success, ..TxnRequest::default() };
         self.call(txn, |mut client, request| async move { client.txn(request).await }).await.map(drop)
@@ -167,6 +173,8 @@ impl Store {
         Denied::Failed(match status.code() {
             // tonic's code for a message beyond `max_decoding_message_size`.
             Code::OutOfRange if text.contains("too large") => return Denied::TooLarge,
+            // A server's own bound: Roost's on an answer, etcd's on a request.
+            Code::InvalidArgument if text == "etcdserver: request is too large" => return Denied::TooLarge,
             Code::Unauthenticated | Code::PermissionDenied => {
                 Failure::Failed(format!("{} at {node}: {text} (say who you are by {})", self.kind, self.hint))
             }
@@ -222,6 +230,7 @@ mod tests {
         let large =
             Status::out_of_range("Error, decoded message length too large: found 9 bytes, the limit is: 4 bytes");
         assert!(matches!(denied(large), Denied::TooLarge));
+        assert!(matches!(denied(Status::invalid_argument("etcdserver: request is too large")), Denied::TooLarge));
         let unknown = Failure::from(denied(Status::unauthenticated("etcdserver: invalid auth token")));
         assert!(unknown.to_string().contains("--user"), "{unknown}");
     }
