@@ -173,11 +173,12 @@ pub async fn run(context: &Context, command: Command) -> Result<(), Failure> {
 }
 
 async fn list(context: &Context) -> Result<(), Failure> {
+    context.output.print(&Members::from(ask(context).await?))
+}
+
+async fn ask(context: &Context) -> Result<MemberListResponse, Failure> {
     let session = context.dialer.any().await?;
-    let rpc =
-        session.call(MemberListRequest {}, |mut client, request| async move { client.member_list(request).await });
-    let members = Members::from(rpc.await?);
-    context.output.print(&members)
+    session.call(MemberListRequest {}, |mut client, request| async move { client.member_list(request).await }).await
 }
 
 async fn add(context: &Context, id: u64, address: &AddressArgs) -> Result<(), Failure> {
@@ -221,7 +222,15 @@ async fn replace(context: &Context, old_id: u64, new_id: u64, address: &AddressA
         note(&format!("interrupted, continuing: {}", interrupted.failure));
         sleep(limits::CTL_RETRY_PAUSE).await;
     }
-    list(context).await
+    // The node that is asked may not have heard of it yet.
+    let deadline = Instant::now() + context.dialer.timeout;
+    loop {
+        let seen = ask(context).await?;
+        if Instant::now() >= deadline || seen.members.iter().all(|member| member.id != old_id) {
+            return context.output.print(&Members::from(seen));
+        }
+        sleep(limits::CTL_RETRY_PAUSE).await;
+    }
 }
 
 /// One attempt, until the server says done. `progress_at` is the time of the last sign of progress.
