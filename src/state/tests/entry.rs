@@ -32,7 +32,7 @@ fn bytes_that_are_no_entry_stop_the_node_with_a_reason() {
 
 #[test]
 fn what_may_take_long_is_told_without_decoding_it() {
-    use KeyspaceCommand::*;
+    use keyspace::KeyspaceCommand::*;
     let is_long = |command| Roost.is_long(&entry(START_MS, Some(request(1)), command).encode().unwrap());
     let long =
         [DeleteRange(vec![]), Txn(vec![]), RevokeLease { id: 1 }, ExpireLeases { leases: vec![] }, ReclaimHistory];
