@@ -2,7 +2,7 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Instant;
 
 use parking_lot::Mutex;
@@ -28,6 +28,8 @@ pub struct SoloReplica {
     pub stall: AtomicBool,
     /// While set, proposals are refused as by a cluster with a member that is too old.
     pub outdated: AtomicBool,
+    /// How many were refused so.
+    pub refused: AtomicU64,
     pub members: Mutex<Vec<Peer>>,
     pub cluster: Mutex<String>,
 }
@@ -59,6 +61,7 @@ impl SoloReplica {
             lose_answers: AtomicBool::new(false),
             stall: AtomicBool::new(false),
             outdated: AtomicBool::new(false),
+            refused: AtomicU64::new(0),
             members: Mutex::default(),
             cluster: Mutex::new("solo".into()),
         })
@@ -90,6 +93,7 @@ impl Replica for SoloReplica {
             tokio::time::sleep(std::time::Duration::from_millis(1)).await;
         }
         if self.outdated.load(Ordering::Relaxed) {
+            self.refused.fetch_add(1, Ordering::Relaxed);
             return Err(Error::Refused("a member is too old".into()));
         }
         let term = self.leading().ok_or(Error::NotLeader)?;
