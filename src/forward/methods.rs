@@ -36,9 +36,9 @@ const ADMIN: &str = "roost.admin.v1.Admin";
 const ROUTES: &[(&str, Route, &[&str])] = &[
     // Connect hands out a timestamp as the client's identifier.
     (MILVUS, Route::Leader, &["Connect", "AllocTimestamp"]),
-    (MILVUS, Route::Log, &["CreateCollection", "DropCollection"]),
+    (MILVUS, Route::Log, &["CreateCollection", "DropCollection", "AlterCollection"]),
     (ROOT_COORD, Route::Leader, &["AllocTimestamp"]),
-    (ROOT_COORD, Route::Log, &["CreateCollection", "DropCollection", "AllocID"]),
+    (ROOT_COORD, Route::Log, &["CreateCollection", "DropCollection", "AlterCollection", "AllocID"]),
     (TIMESTAMP, Route::Leader, &["Allocate"]),
     (
         ADMIN,

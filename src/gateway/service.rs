@@ -13,7 +13,7 @@ use crate::leader::tso::Oracle;
 use crate::pb::common::{self, ServerInfo};
 use crate::pb::milvus::milvus_service_server::MilvusService;
 use crate::pb::milvus::{
-    AllocTimestampRequest, AllocTimestampResponse, BoolResponse, CalcDistanceRequest, CalcDistanceResults,
+    AllocTimestampRequest, AllocTimestampResponse, AlterCollectionRequest, BoolResponse, CalcDistanceRequest, CalcDistanceResults,
     CheckHealthRequest, CheckHealthResponse, ComponentStates, ConnectRequest, ConnectResponse, CreateCollectionRequest,
     DeleteRequest, DescribeCollectionRequest, DescribeCollectionResponse, DropCollectionRequest,
     GetComponentStatesRequest, GetVersionRequest, GetVersionResponse, HasCollectionRequest, HybridSearchRequest,
@@ -133,6 +133,16 @@ impl MilvusService for Gateway {
         let database = database_of(&request.get_ref().db_name, request.metadata());
         let result = self.catalog.show(&call, database, request.get_ref()).await;
         answer(result, |status| ShowCollectionsResponse { status: Some(status), ..Default::default() })
+    }
+
+    async fn alter_collection(
+        &self,
+        request: Request<AlterCollectionRequest>,
+    ) -> Result<Response<common::Status>, Status> {
+        let call = Call::of(&request)?;
+        let database = database_of(&request.get_ref().db_name, request.metadata());
+        let result = self.catalog.alter(&call, database, request.get_ref()).await;
+        answer(result.map(|()| common::Status::default()), |status| status)
     }
 
     async fn insert(&self, _request: Request<InsertRequest>) -> Result<Response<MutationResult>, Status> {

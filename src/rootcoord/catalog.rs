@@ -15,14 +15,14 @@ use crate::leader::tso::Oracle;
 use crate::limits::{self, Limits};
 use crate::pb::common;
 use crate::pb::milvus::{
-    CreateCollectionRequest, DescribeCollectionRequest, DescribeCollectionResponse, ShowCollectionsRequest,
+    AlterCollectionRequest, CreateCollectionRequest, DescribeCollectionRequest, DescribeCollectionResponse, ShowCollectionsRequest,
     ShowCollectionsResponse, ShowType,
 };
 use crate::pb::rootcoord::{DbCollections, ShowCollectionIDsRequest};
 use crate::pb::store;
 use crate::proposer::Proposer;
 use crate::replica::{self, Replica};
-use crate::state::{self, AllocId, Command, CreateCollection, DEFAULT_DATABASE, DropCollection, Reply, View};
+use crate::state::{self, AllocId, AlterCollectionProperties, Command, CreateCollection, DEFAULT_DATABASE, DropCollection, Reply, View};
 
 /// Who asks for a schema: clients do not see what Milvus adds to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,6 +76,33 @@ impl Catalog {
         }
     }
 
+    /// On the leader. Sets properties of a collection or deletes them.
+    pub async fn alter(&self, call: &Call, database: &str, request: &AlterCollectionRequest) -> Result<(), Failure> {
+        validate::collection_name(&request.collection_name)?;
+        let has_partition_key = match validate::asks_for_partition_key(&request.properties) {
+            true => self.has_partition_key(call, database, &request.collection_name).await?,
+            false => false,
+        };
+        let command = AlterCollectionProperties {
+            database: database.to_owned(),
+            collection: request.collection_name.clone(),
+            set: validate::altered_properties(request, has_partition_key)?,
+            delete: request.delete_keys.clone(),
+            ts: self.oracle.allocate(1, call.deadline).await?,
+        };
+        match self.proposer.propose(call, Command::AlterCollectionProperties(command)).await? {
+            Reply::CollectionAltered { .. } => Ok(()),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// Never changes after the creation.
+    async fn has_partition_key(&self, call: &Call, database: &str, collection: &str) -> Result<bool, Failure> {
+        let view = self.fresh_view(call.deadline).await?;
+        let row = named_collection(&View::new(view.as_ref()), database, collection)?;
+        Ok(row.decoded_schema()?.fields.iter().any(|field| field.is_partition_key))
+    }
+
     /// On the leader. The first of `count` consecutive ids.
     pub async fn allocate_ids(&self, call: &Call, count: u32) -> Result<i64, Failure> {
         if count == 0 || count > limits::IDS_PER_REQUEST_MAX {
@@ -115,11 +142,7 @@ impl Catalog {
             let missing = || Rejection::CollectionIdNotFound { id: request.collection_id };
             view.collection_by_id(request.collection_id)?.ok_or_else(missing)?
         } else {
-            let named = existing(&view, database)?;
-            view.collection(named.id, &request.collection_name)?.ok_or_else(|| Rejection::CollectionNotFound {
-                database: named.name.clone(),
-                collection: request.collection_name.clone(),
-            })?
+            named_collection(&view, database, &request.collection_name)?
         };
         let Some(database) = view.database_by_id(row.database_id)? else {
             let detail = format!("collection {} names database {}, which is missing", row.id, row.database_id);
@@ -216,6 +239,12 @@ fn existing(view: &View<'_>, database: &str) -> Result<store::Database, Failure>
         }
         None => Err(Rejection::DatabaseNotFound { database: database.to_owned(), detail: String::new() }.into()),
     }
+}
+
+fn named_collection(view: &View<'_>, database: &str, collection: &str) -> Result<store::Collection, Failure> {
+    let named = existing(view, database)?;
+    let missing = || Rejection::CollectionNotFound { database: named.name.clone(), collection: collection.to_owned() };
+    Ok(view.collection(named.id, collection)?.ok_or_else(missing)?)
 }
 
 fn all_databases(view: &View<'_>) -> Result<Vec<store::Database>, Failure> {

@@ -11,7 +11,7 @@ use crate::health::Health;
 use crate::leader::tso::Oracle;
 use crate::pb::common;
 use crate::pb::milvus::{
-    BoolResponse, CheckHealthRequest, CheckHealthResponse, ComponentStates, CreateCollectionRequest,
+    AlterCollectionRequest, BoolResponse, CheckHealthRequest, CheckHealthResponse, ComponentStates, CreateCollectionRequest,
     DescribeCollectionRequest, DescribeCollectionResponse, DropCollectionRequest, GetComponentStatesRequest,
     HasCollectionRequest, ShowCollectionsRequest, ShowCollectionsResponse,
 };
@@ -110,6 +110,16 @@ impl RootCoord for RootCoordService {
         let result = self.catalog.show_ids(&call, request.into_inner()).await;
         let reply = |status, db_collections| ShowCollectionIDsResponse { status: Some(status), db_collections };
         answer(result.map(|ids| reply(common::Status::default(), ids)), |status| reply(status, Vec::new()))
+    }
+
+    async fn alter_collection(
+        &self,
+        request: Request<AlterCollectionRequest>,
+    ) -> Result<Response<common::Status>, Status> {
+        let call = Call::of(&request)?;
+        let database = database_of(&request.get_ref().db_name, request.metadata());
+        let result = self.catalog.alter(&call, database, request.get_ref()).await;
+        answer(result.map(|()| common::Status::default()), |status| status)
     }
 
     async fn alloc_timestamp(

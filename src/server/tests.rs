@@ -20,6 +20,7 @@ use crate::etcd::access::Guard;
 use crate::forward::secret_proof;
 use crate::limits::Limits;
 use crate::metrics::Metrics;
+use crate::pb::common::KeyValuePair;
 use crate::pb::milvus::milvus_service_client::MilvusServiceClient;
 use crate::pb::milvus::*;
 use crate::pb::rootcoord::root_coord_client::RootCoordClient;
@@ -171,6 +172,34 @@ async fn any_node_takes_any_call() {
     let missing = client.describe_collection(describe("by_1")).await.unwrap().into_inner().status.unwrap();
     assert_eq!(missing.code, 100);
     assert_eq!(missing.reason, "collection not found[database=default][collection=by_1]");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn properties_are_set_and_deleted_through_any_node() {
+    let nodes = cluster().await;
+    assert_eq!(nodes[0].milvus().await.create_collection(new_collection("c")).await.unwrap().into_inner().code, 0);
+    let mut client = nodes[1].milvus().await;
+    let alter = |set: &[(&str, &str)], delete: &[&str]| AlterCollectionRequest {
+        collection_name: "c".into(),
+        properties: set.iter().map(|(key, value)| KeyValuePair { key: (*key).into(), value: (*value).into() }).collect(),
+        delete_keys: delete.iter().map(|key| (*key).into()).collect(),
+        ..AlterCollectionRequest::default()
+    };
+    for (set, delete, code, properties) in [
+        (&[("collection.ttl.seconds", "60"), ("owner", "me")][..], &[][..], 0, 2),
+        (&[], &["owner"], 0, 1),
+        (&[("collection.ttl.seconds", "soon")], &[], 1100, 1),
+        (&[("owner", "me")], &["owner"], 1100, 1),
+        (&[], &[], 1100, 1),
+        (&[("partitionkey.isolation", "true")], &[], 105, 1),
+    ] {
+        let status = client.alter_collection(alter(set, delete)).await.unwrap().into_inner();
+        assert_eq!(status.code, code, "{set:?} {delete:?}: {}", status.reason);
+        let found = nodes[2].milvus().await.describe_collection(describe("c")).await.unwrap().into_inner();
+        assert_eq!(found.properties.len(), properties, "{set:?} {delete:?}");
+    }
+    let missing = AlterCollectionRequest { collection_name: "none".into(), ..alter(&[("owner", "me")], &[]) };
+    assert_eq!(client.alter_collection(missing).await.unwrap().into_inner().code, 100);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,4 +1,5 @@
-//! What CreateCollection may ask for, and what it then means: pure rules from a request to a `NewCollection`.
+//! What CreateCollection may ask for, and what it then means: pure rules from a request to a `NewCollection`; and which
+//! properties AlterCollection may set.
 //! Rules, texts and their order are those of Milvus 2.6 (its proxy first, then its RootCoord), so that a client is
 //! refused in the same words. Nothing here knows what exists already: that is for `state` to judge.
 
@@ -22,8 +23,8 @@ use prost::Message;
 
 use crate::error::Rejection;
 use crate::limits::{Limits, MAX_SCHEMA_BYTES};
-use crate::pb::common::ConsistencyLevel;
-use crate::pb::milvus::CreateCollectionRequest;
+use crate::pb::common::{ConsistencyLevel, KeyValuePair};
+use crate::pb::milvus::{AlterCollectionRequest, CreateCollectionRequest};
 use crate::pb::schema::CollectionSchema;
 
 pub use names::{collection_name, database_name, partition_name};
@@ -70,7 +71,7 @@ pub fn create_collection(req: &CreateCollectionRequest, limits: &Limits) -> Resu
     keys::auto_id(&schema)?;
     types::check_declared(&schema)?;
     let partitions = keys::partition(&schema, req.num_partitions, limits)?;
-    let properties = properties::check(&req.properties, &schema, partitions.is_some())?;
+    let properties = properties::check(&req.properties, &schema.name, partitions.is_some())?;
     keys::clustering(&schema)?;
     for field in &schema.fields {
         fields::check(field, &schema, limits)?;
@@ -87,6 +88,22 @@ pub fn create_collection(req: &CreateCollectionRequest, limits: &Limits) -> Resu
         properties,
         partition_names: partition_names(partitions),
     })
+}
+
+/// Whether the properties can only be judged by somebody who knows if the collection has a partition key.
+pub fn asks_for_partition_key(pairs: &[KeyValuePair]) -> bool {
+    pairs.iter().any(|pair| pair.key == properties::ISOLATION)
+}
+
+/// The properties that a change of a collection sets.
+pub fn altered_properties(
+    req: &AlterCollectionRequest,
+    has_partition_key: bool,
+) -> Result<Vec<(String, String)>, Rejection> {
+    if req.properties.iter().any(|pair| pair.key == properties::DYNAMIC_FIELD) {
+        return Err(Rejection::NotSupported { detail: "a dynamic field cannot be added yet".to_owned() });
+    }
+    properties::check(&req.properties, &req.collection_name, has_partition_key)
 }
 
 fn decode(bytes: &[u8]) -> Result<CollectionSchema, Rejection> {

@@ -3,7 +3,6 @@
 use crate::error::Rejection;
 use crate::limits::{MAX_PROPERTIES, MAX_PROPERTY_BYTES};
 use crate::pb::common::KeyValuePair;
-use crate::pb::schema::CollectionSchema;
 
 use super::{params, times};
 
@@ -11,7 +10,10 @@ const TTL_SECONDS: &str = "collection.ttl.seconds";
 /// A hundred years; -1 means that rows never expire.
 const TTL_MAX: i64 = 3_155_760_000;
 const TIME_ZONE: &str = "timezone";
-const ISOLATION: &str = "partitionkey.isolation";
+/// Only where there is a partition key.
+pub(super) const ISOLATION: &str = "partitionkey.isolation";
+/// A change of the schema in the shape of a property.
+pub(super) const DYNAMIC_FIELD: &str = "dynamicfield.enabled";
 const REPLICAS: &str = "collection.replica.number";
 /// Switches: anything but a boolean is a mistake.
 const SWITCHES: [&str; 4] =
@@ -22,7 +24,7 @@ const WARMUPS: [&str; 4] = ["warmup.scalarField", "warmup.scalarIndex", "warmup.
 /// Checks all properties. A key given twice must mean the same both times and is then kept once.
 pub(super) fn check(
     pairs: &[KeyValuePair],
-    schema: &CollectionSchema,
+    collection: &str,
     has_partition_key: bool,
 ) -> Result<Vec<(String, String)>, Rejection> {
     if pairs.len() > MAX_PROPERTIES {
@@ -42,7 +44,7 @@ pub(super) fn check(
             }
             Some(_) => {}
             None => {
-                check_one(key, value, schema, has_partition_key)?;
+                check_one(key, value, collection, has_partition_key)?;
                 kept.push((key.clone(), value.clone()));
             }
         }
@@ -63,7 +65,7 @@ pub(super) fn check_warmup(policy: &str) -> Result<(), String> {
     }
 }
 
-fn check_one(key: &str, value: &str, schema: &CollectionSchema, has_partition_key: bool) -> Result<(), Rejection> {
+fn check_one(key: &str, value: &str, collection: &str, has_partition_key: bool) -> Result<(), Rejection> {
     let invalid = || Rejection::invalid(format!("invalid collection property: [key={key}] [value={value}]"));
     match key {
         TTL_SECONDS => check_ttl(value),
@@ -74,7 +76,7 @@ fn check_one(key: &str, value: &str, schema: &CollectionSchema, has_partition_ke
                 "failed to parse partition key isolation property: {value} is not a boolean"
             ))),
             Some(true) if !has_partition_key => Err(Rejection::IllegalSchema {
-                collection: schema.name.clone(),
+                collection: collection.to_owned(),
                 detail: "partition key isolation mode is enabled but no partition key field is set. Please set the \
                          partition key first"
                     .to_owned(),
@@ -111,8 +113,7 @@ mod tests {
     fn verdict(pairs: &[(&str, &str)], key: bool) -> Result<usize, String> {
         let pairs: Vec<_> =
             pairs.iter().map(|(key, value)| KeyValuePair { key: (*key).into(), value: (*value).into() }).collect();
-        let schema = CollectionSchema { name: "c".into(), ..CollectionSchema::default() };
-        check(&pairs, &schema, key).map(|kept| kept.len()).map_err(|rejection| rejection.reason())
+        check(&pairs, "c", key).map(|kept| kept.len()).map_err(|rejection| rejection.reason())
     }
 
     #[test]

@@ -7,8 +7,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
-use roost::pb::etcd::api::PutRequest;
 use roost::pb::etcd::api::kv_client::KvClient;
+use roost::pb::etcd::api::maintenance_client::MaintenanceClient;
+use roost::pb::etcd::api::{PutRequest, StatusRequest};
 use tempfile::TempDir;
 
 use crate::connect::connect;
@@ -38,8 +39,10 @@ impl fmt::Display for Side {
 
 /// Dropping it kills the servers, then removes their data.
 pub struct Cluster {
+    side: Side,
     servers: Vec<Server>,
     endpoints: Vec<String>,
+    internal: Vec<String>,
     home: TempDir,
 }
 
@@ -47,28 +50,65 @@ impl Cluster {
     /// Starts three nodes and waits until a write goes through each of them.
     pub async fn start(lab: &Lab, side: Side) -> Result<Self> {
         let home = tempfile::Builder::new().prefix("roost-bench-").tempdir_in(&lab.data)?;
-        let (servers, endpoints) = match side {
+        let Started { servers, endpoints, internal } = match side {
             Side::Roost => start_roost(lab, home.path())?,
             Side::Etcd => start_etcd(home.path())?,
         };
-        let mut cluster = Cluster { servers, endpoints, home };
-        let deadline = Instant::now() + READY_IN;
+        let mut cluster = Cluster { side, servers, endpoints, internal, home };
         for node in 0..NODES {
-            while let Err(error) = write_through(&cluster.endpoints[node]).await {
-                cluster.servers[node].check()?;
-                if Instant::now() > deadline {
-                    let log = cluster.servers[node].log_tail();
-                    bail!("node {} of {side} is not ready after {READY_IN:?}: {error:#}\n{log}", node + 1);
-                }
-                tokio::time::sleep(RETRY_EVERY).await;
-            }
+            cluster.wait_ready(node).await?;
         }
         Ok(cluster)
     }
 
-    /// `host:port` of each node's etcd API.
+    /// Until a write goes through a node.
+    pub async fn wait_ready(&mut self, node: usize) -> Result<()> {
+        let deadline = Instant::now() + READY_IN;
+        while let Err(error) = write_through(&self.endpoints[node]).await {
+            self.servers[node].check()?;
+            if Instant::now() > deadline {
+                let log = self.servers[node].log_tail();
+                bail!("node {} of {} is not ready after {READY_IN:?}: {error:#}\n{log}", node + 1, self.side);
+            }
+            tokio::time::sleep(RETRY_EVERY).await;
+        }
+        Ok(())
+    }
+
+    /// `host:port` of each node's etcd API; Milvus' clients use the same of Roost's.
     pub fn endpoints(&self) -> &[String] {
         &self.endpoints
+    }
+
+    /// `host:port` of each of Roost's listeners for Milvus' own processes.
+    pub fn internal(&self) -> &[String] {
+        &self.internal
+    }
+
+    /// A node's process.
+    pub fn server(&mut self, node: usize) -> &mut Server {
+        &mut self.servers[node]
+    }
+
+    /// The node that leads, as that node itself says.
+    pub async fn leader(&self) -> Result<usize> {
+        let deadline = Instant::now() + READY_IN;
+        loop {
+            for (node, endpoint) in self.endpoints.iter().enumerate() {
+                if leads(endpoint).await.unwrap_or(false) {
+                    return Ok(node);
+                }
+            }
+            if Instant::now() > deadline {
+                bail!("no node of {} leads after {READY_IN:?}", self.side);
+            }
+            tokio::time::sleep(RETRY_EVERY).await;
+        }
+    }
+
+    /// Bytes of memory that all nodes hold now.
+    pub fn resident_bytes(&self) -> Result<u64> {
+        self.servers.iter().map(Server::resident_bytes).sum()
     }
 
     /// CPU time of all nodes since they started.
@@ -90,13 +130,31 @@ async fn write_through(endpoint: &str) -> Result<()> {
     Ok(())
 }
 
+async fn leads(endpoint: &str) -> Result<bool> {
+    let mut client = MaintenanceClient::new(connect(endpoint).await?);
+    let status = tokio::time::timeout(Duration::from_secs(5), client.status(StatusRequest {})).await??.into_inner();
+    let own = status.header.context("a status without a header")?.member_id;
+    Ok(own != 0 && own == status.leader)
+}
+
+/// What a side's start gives.
+struct Started {
+    servers: Vec<Server>,
+    endpoints: Vec<String>,
+    internal: Vec<String>,
+}
+
+fn local(port: u16) -> String {
+    format!("127.0.0.1:{port}")
+}
+
 /// Two ports for each node.
 fn port_pairs() -> Result<Vec<(u16, u16)>> {
     (0..NODES).map(|_| Ok((ports::free()?, ports::free()?))).collect()
 }
 
 /// Its defaults, fsync included.
-fn start_etcd(home: &Path) -> Result<(Vec<Server>, Vec<String>)> {
+fn start_etcd(home: &Path) -> Result<Started> {
     let pairs = port_pairs()?;
     let members: Vec<String> =
         pairs.iter().enumerate().map(|(node, (_, peer))| format!("n{node}=http://127.0.0.1:{peer}")).collect();
@@ -115,11 +173,11 @@ fn start_etcd(home: &Path) -> Result<(Vec<Server>, Vec<String>)> {
         ];
         servers.push(Server::start(&format!("etcd{}", node + 1), home, Path::new("etcd"), arguments)?);
     }
-    Ok((servers, pairs.iter().map(|(client, _)| format!("127.0.0.1:{client}")).collect()))
+    Ok(Started { servers, endpoints: pairs.iter().map(|(client, _)| local(*client)).collect(), internal: Vec::new() })
 }
 
 /// Its defaults, and the etcd API.
-fn start_roost(lab: &Lab, home: &Path) -> Result<(Vec<Server>, Vec<String>)> {
+fn start_roost(lab: &Lab, home: &Path) -> Result<Started> {
     let clients_and_peers = port_pairs()?;
     let internal_and_http = port_pairs()?;
     let mut members = String::new();
@@ -143,5 +201,9 @@ fn start_roost(lab: &Lab, home: &Path) -> Result<(Vec<Server>, Vec<String>)> {
         fs::write(&file, text).with_context(|| format!("writing {}", file.display()))?;
         servers.push(Server::start(&format!("roost{id}"), home, &lab.roostd, ["--config".as_ref(), file.as_os_str()])?);
     }
-    Ok((servers, clients_and_peers.iter().map(|(client, _)| format!("127.0.0.1:{client}")).collect()))
+    Ok(Started {
+        servers,
+        endpoints: clients_and_peers.iter().map(|(client, _)| local(*client)).collect(),
+        internal: internal_and_http.iter().map(|(internal, _)| local(*internal)).collect(),
+    })
 }

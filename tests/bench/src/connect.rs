@@ -17,6 +17,28 @@ pub async fn connect(endpoint: &str) -> Result<Channel> {
         .with_context(|| format!("connecting to {endpoint}"))
 }
 
+/// A caller's share of the connections, each used in its turn: with fewer callers than connections every one of these
+/// has calls, so that it does not matter to which node the first of them goes.
+pub struct Share<T> {
+    clients: Vec<T>,
+    next: usize,
+}
+
+impl<T> Share<T> {
+    /// The share of the caller `index` of `callers`.
+    pub fn of(channels: &[Channel], index: usize, callers: usize, client: impl Fn(Channel) -> T) -> Self {
+        let first = index % channels.len();
+        let clients = channels.iter().skip(first).step_by(callers).cloned().map(client).collect();
+        Share { clients, next: 0 }
+    }
+
+    pub fn next(&mut self) -> &mut T {
+        let at = self.next % self.clients.len();
+        self.next = at + 1;
+        &mut self.clients[at]
+    }
+}
+
 /// `count` open connections, to each endpoint in turn.
 pub async fn connect_all(endpoints: &[String], count: usize) -> Result<Vec<Channel>> {
     let mut channels = Vec::with_capacity(count);

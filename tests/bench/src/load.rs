@@ -9,6 +9,8 @@ use anyhow::{Result, bail};
 use tokio::task::JoinSet;
 use tonic::Status;
 
+use crate::process::own_cpu;
+
 /// After an error a client waits a little: one that is refused at once must not become the load.
 const PAUSE_AFTER_ERROR: Duration = Duration::from_millis(10);
 
@@ -21,7 +23,7 @@ pub trait Client: Send + 'static {
 /// How much counts.
 #[derive(Clone, Copy, Debug)]
 pub enum Amount {
-    /// Calls that begin and end in this time, after the warm-up.
+    /// Calls that end in this time, after the warm-up.
     For { warm_up: Duration, measured: Duration },
     /// So many calls altogether, all of which count.
     Calls(u64),
@@ -34,16 +36,34 @@ pub struct Outcome {
     latencies_us: Vec<u32>,
     /// The servers' CPU time meanwhile.
     pub cpu: Duration,
+    /// The load's own.
+    pub load_cpu: Duration,
 }
 
 impl Outcome {
+    /// Of calls that were made without this module's loop.
+    pub fn of(latencies: impl IntoIterator<Item = Duration>, elapsed: Duration) -> Self {
+        let mut latencies_us: Vec<u32> = latencies.into_iter().map(micros).collect();
+        latencies_us.sort_unstable();
+        Outcome { elapsed, latencies_us, cpu: Duration::ZERO, load_cpu: Duration::ZERO }
+    }
+
     pub fn per_second(&self) -> f64 {
         self.latencies_us.len() as f64 / self.elapsed.as_secs_f64()
     }
 
     /// Microseconds of the servers' CPU time for each call.
     pub fn cpu_us_per_call(&self) -> f64 {
-        self.cpu.as_secs_f64() * 1e6 / self.latencies_us.len().max(1) as f64
+        self.per_call(self.cpu)
+    }
+
+    /// Microseconds of the load's own CPU time for each call.
+    pub fn load_cpu_us_per_call(&self) -> f64 {
+        self.per_call(self.load_cpu)
+    }
+
+    fn per_call(&self, cpu: Duration) -> f64 {
+        cpu.as_secs_f64() * 1e6 / self.latencies_us.len().max(1) as f64
     }
 
     /// Latency in milliseconds that so much of the calls did not exceed.
@@ -80,7 +100,8 @@ pub async fn run<C: Client>(clients: Vec<C>, amount: Amount, cpu: impl Fn() -> R
         ended: AtomicBool::new(false),
         calls_left: AtomicU64::new(calls),
     });
-    let mut cpu_before = cpu()?;
+    let cpus = || Ok::<_, anyhow::Error>((cpu()?, own_cpu()?));
+    let mut cpu_before = cpus()?;
     let mut started = Instant::now();
     let mut tasks = JoinSet::new();
     for client in clients {
@@ -88,14 +109,14 @@ pub async fn run<C: Client>(clients: Vec<C>, amount: Amount, cpu: impl Fn() -> R
     }
     if let Amount::For { warm_up, measured } = amount {
         tokio::time::sleep(warm_up).await;
-        cpu_before = cpu()?;
+        cpu_before = cpus()?;
         started = Instant::now();
         course.counting.store(true, Ordering::Relaxed);
         tokio::time::sleep(measured).await;
         course.counting.store(false, Ordering::Relaxed);
     }
     let mut elapsed = started.elapsed();
-    let mut cpu_after = cpu()?;
+    let mut cpu_after = cpus()?;
     course.ended.store(matches!(amount, Amount::For { .. }), Ordering::Relaxed);
 
     let mut all = Seen::default();
@@ -104,13 +125,17 @@ pub async fn run<C: Client>(clients: Vec<C>, amount: Amount, cpu: impl Fn() -> R
     }
     if matches!(amount, Amount::Calls(_)) {
         elapsed = started.elapsed();
-        cpu_after = cpu()?;
+        cpu_after = cpus()?;
     }
     if let Some(error) = all.last_error {
         bail!("{} of {} calls failed, at last with: {error}", all.errors, all.errors + all.latencies_us.len());
     }
     all.latencies_us.sort_unstable();
-    Ok(Outcome { elapsed, latencies_us: all.latencies_us, cpu: cpu_after.saturating_sub(cpu_before) })
+    if all.latencies_us.is_empty() {
+        bail!("no call ended within {elapsed:?}");
+    }
+    let (cpu, load_cpu) = (cpu_after.0.saturating_sub(cpu_before.0), cpu_after.1.saturating_sub(cpu_before.1));
+    Ok(Outcome { elapsed, latencies_us: all.latencies_us, cpu, load_cpu })
 }
 
 async fn caller<C: Client>(mut client: C, course: Arc<Course>) -> Seen {
@@ -119,11 +144,10 @@ async fn caller<C: Client>(mut client: C, course: Arc<Course>) -> Seen {
     while !course.ended.load(Ordering::Relaxed)
         && course.calls_left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).is_ok()
     {
-        let counts = course.counting.load(Ordering::Relaxed);
         let asked = Instant::now();
         match client.call().await {
-            Ok(()) if counts && course.counting.load(Ordering::Relaxed) => {
-                seen.latencies_us.push(u32::try_from(asked.elapsed().as_micros()).unwrap_or(u32::MAX));
+            Ok(()) if course.counting.load(Ordering::Relaxed) => {
+                seen.latencies_us.push(micros(asked.elapsed()));
             }
             Ok(()) => {}
             Err(error) => {
@@ -134,6 +158,10 @@ async fn caller<C: Client>(mut client: C, course: Arc<Course>) -> Seen {
         }
     }
     seen
+}
+
+fn micros(time: Duration) -> u32 {
+    u32::try_from(time.as_micros()).unwrap_or(u32::MAX)
 }
 
 impl Seen {

@@ -2,8 +2,9 @@
 //!
 //! [`cluster`] starts either side, [`milvus`] a stock Milvus on it; [`load`] is the closed loop that makes calls
 //! through the connections of [`connect`]; each file of [`workload`] measures one thing on one side; [`report`] sets
-//! the sides beside each other. scripts/bench installs and builds what this needs.
+//! the sides beside each other, [`chart`] draws them. scripts/bench installs and builds what this needs.
 
+mod chart;
 mod cluster;
 mod connect;
 mod lab;
@@ -16,7 +17,7 @@ mod workload;
 
 use std::path::PathBuf;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use clap::Parser;
 
 use crate::cluster::Side;
@@ -40,6 +41,9 @@ struct Options {
     /// Writes the results there too, as a list.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
+    /// Draws speed and latency against the number of clients, as SVG.
+    #[arg(long, value_name = "FILE")]
+    chart: Option<PathBuf>,
     /// Measures one side only; ratios are left out.
     #[arg(long, value_enum)]
     only: Option<Side>,
@@ -71,24 +75,51 @@ async fn main() -> Result<()> {
     let workloads = if options.workloads.is_empty() { Workload::ALL.to_vec() } else { options.workloads.clone() };
 
     let mut report = Report::default();
+    let mut failures = Vec::new();
     for workload in workloads {
         for round in 1..=rounds {
-            // Whoever comes first finds the disk and the machine as the last one left them: it is not always the same.
-            let sides = if round % 2 == 1 { [Side::Etcd, Side::Roost] } else { [Side::Roost, Side::Etcd] };
-            for side in sides.into_iter().filter(|side| options.only.is_none_or(|only| only == *side)) {
-                eprintln!("==> {workload}, round {round} of {rounds}: {side}");
-                let samples =
-                    workload.run(&lab, side).await.with_context(|| format!("{workload} on {side}, round {round}"))?;
-                for sample in &samples {
-                    eprintln!("    {sample}");
-                }
-                report.add(round, side, samples);
+            if let Err(error) = one_round(&lab, workload, round, options.only, &mut report).await {
+                let failure = format!("{workload}, round {round} of {rounds}: {error:#}");
+                eprintln!("==> FAILED: {failure}");
+                failures.push(failure);
             }
         }
     }
     println!("{}", report.table());
     if let Some(file) = &options.json {
         std::fs::write(file, report.json()?).with_context(|| format!("writing {}", file.display()))?;
+    }
+    if let Some(file) = &options.chart {
+        let picture = chart::svg(&report.entries()).context("--chart: nothing was measured with several clients")?;
+        std::fs::write(file, picture).with_context(|| format!("writing {}", file.display()))?;
+    }
+    if !failures.is_empty() {
+        // What else was measured is worth keeping, but this is not a success.
+        bail!("{} failed:\n{}", failures.len(), failures.join("\n"));
+    }
+    Ok(())
+}
+
+/// Measures both sides once, or the machine.
+async fn one_round(
+    lab: &Lab,
+    workload: Workload,
+    round: usize,
+    only: Option<Side>,
+    report: &mut Report,
+) -> Result<()> {
+    if let Some(samples) = workload.run_on_machine(lab).await? {
+        samples.iter().for_each(|sample| eprintln!("    {sample}"));
+        report.add_limits(samples);
+        return Ok(());
+    }
+    // Whoever comes first finds the disk and the machine as the last one left them: it is not always the same.
+    let sides = if round % 2 == 1 { [Side::Etcd, Side::Roost] } else { [Side::Roost, Side::Etcd] };
+    for side in sides.into_iter().filter(|side| only.is_none_or(|only| only == *side)) {
+        eprintln!("==> {workload}, round {round}: {side}");
+        let samples = workload.run(lab, side).await.with_context(|| side.to_string())?;
+        samples.iter().for_each(|sample| eprintln!("    {sample}"));
+        report.add(round, side, samples);
     }
     Ok(())
 }

@@ -1,10 +1,19 @@
 //! What is measured. Each workload measures one side at a time, on servers that it starts and stops.
 
 mod check_perf;
+mod collections;
 mod create_collection;
+mod ddl;
+mod fail_over;
 mod growth;
 mod idle;
+mod machine;
 mod puts;
+mod reads;
+mod restart;
+mod timestamps;
+mod watch;
+mod writes;
 
 use std::fmt;
 
@@ -17,10 +26,26 @@ use crate::report::Sample;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Workload {
-    /// etcd's own check of a cluster's speed, at its large load; a minute a side.
-    CheckPerf,
+    /// The machine's own limits: syncs and empty calls a second.
+    Machine,
+    /// Replicated writes of 256 B from 1, 64 and 256 clients; AlterCollection.
+    Writes,
+    /// Linearizable reads through every node; DescribeCollection.
+    Reads,
+    /// CreateCollection beside the transactions that Milvus makes for one; from 1, 64 and 256 clients.
+    Ddl,
+    /// Timestamps by single calls and over a stream.
+    Timestamps,
+    /// From kill -9 of the leader to the next acknowledged write.
+    FailOver,
+    /// A node killed under load, started again on a large key space; and all nodes' memory with it.
+    Restart,
+    /// 1,000 watchers on 10 streams, each change to all.
+    Watch,
     /// Puts into a large key space beside puts into a small one.
     Growth,
+    /// etcd's own check of a cluster's speed, at its large load; a minute a side.
+    CheckPerf,
     /// CreateCollection of a stock Milvus on the cluster.
     CreateCollection,
     /// CPU time with many watchers and leases of which nothing happens.
@@ -28,12 +53,43 @@ pub enum Workload {
 }
 
 impl Workload {
-    pub const ALL: [Workload; 4] = [Workload::CheckPerf, Workload::Growth, Workload::CreateCollection, Workload::Idle];
+    pub const ALL: [Workload; 12] = [
+        Workload::Machine,
+        Workload::Writes,
+        Workload::Reads,
+        Workload::Ddl,
+        Workload::Timestamps,
+        Workload::FailOver,
+        Workload::Restart,
+        Workload::Watch,
+        Workload::Growth,
+        Workload::CheckPerf,
+        Workload::CreateCollection,
+        Workload::Idle,
+    ];
 
+    /// The machine's limits, if that is what the workload measures.
+    pub async fn run_on_machine(self, lab: &Lab) -> Result<Option<Vec<Sample>>> {
+        match self {
+            Workload::Machine => Ok(Some(machine::run(lab).await?)),
+            _ => Ok(None),
+        }
+    }
+
+    /// What one side shows; nothing if the workload is not about it.
     pub async fn run(self, lab: &Lab, side: Side) -> Result<Vec<Sample>> {
         match self {
-            Workload::CheckPerf => check_perf::run(lab, side).await,
+            Workload::Machine => Ok(Vec::new()),
+            Workload::Writes => writes::run(lab, side).await,
+            Workload::Reads => reads::run(lab, side).await,
+            Workload::Ddl => ddl::run(lab, side).await,
+            Workload::Timestamps if side == Side::Roost => timestamps::run(lab).await,
+            Workload::Timestamps => Ok(Vec::new()),
+            Workload::FailOver => fail_over::run(lab, side).await,
+            Workload::Restart => restart::run(lab, side).await,
+            Workload::Watch => watch::run(lab, side).await,
             Workload::Growth => growth::run(lab, side).await,
+            Workload::CheckPerf => check_perf::run(lab, side).await,
             Workload::CreateCollection => create_collection::run(lab, side).await,
             Workload::Idle => idle::run(lab, side).await,
         }
@@ -42,11 +98,6 @@ impl Workload {
 
 impl fmt::Display for Workload {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Workload::CheckPerf => "check-perf",
-            Workload::Growth => "growth",
-            Workload::CreateCollection => "create-collection",
-            Workload::Idle => "idle",
-        })
+        f.write_str(self.to_possible_value().as_ref().map_or("", |value| value.get_name()))
     }
 }

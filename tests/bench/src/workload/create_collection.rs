@@ -29,7 +29,7 @@ pub async fn run(lab: &Lab, side: Side) -> Result<Vec<Sample>> {
             unit: "/s",
             goal: Goal::RatioAtLeast(1.3),
         };
-        samples.push(Sample::new(metric, seen.per_second()).with_cpu(seen.cpu_us_per_call()));
+        samples.push(Sample::speed(metric, &seen));
     }
     Ok(samples)
 }

@@ -30,8 +30,8 @@ pub async fn run(lab: &Lab, side: Side) -> Result<Vec<Sample>> {
     let large = measure(lab, &cluster, lab.many_keys()).await?;
     let note = format!("{} keys", lab.many_keys());
     Ok(vec![
-        Sample::new(SMALL, small.per_second()).with_cpu(small.cpu_us_per_call()),
-        Sample::new(LARGE, large.per_second()).with_cpu(large.cpu_us_per_call()).with_note(&note),
+        Sample::speed(SMALL, &small),
+        Sample::speed(LARGE, &large).with_note(&note),
         Sample::new(LARGE_P99, large.latency_ms(0.99)),
         Sample::new(GROWTH, large.per_second() / small.per_second()).with_note(&note),
     ])

@@ -10,7 +10,7 @@ use tonic::Status;
 use tonic::transport::Channel;
 
 use crate::cluster::Cluster;
-use crate::connect::connect_all;
+use crate::connect::{Share, connect_all};
 use crate::load::{self, Amount, Client};
 
 pub const VALUE_BYTES: usize = 256;
@@ -18,13 +18,17 @@ pub const VALUE_BYTES: usize = 256;
 const FILL_AT_ONCE: u64 = 100;
 const FILLERS: usize = 16;
 
-fn put(key: u64, value: &[u8]) -> PutRequest {
-    PutRequest { key: format!("bench/{key:012}").into_bytes(), value: value.to_vec(), ..Default::default() }
+pub fn key(index: u64) -> Vec<u8> {
+    format!("bench/{index:012}").into_bytes()
+}
+
+fn put(index: u64, value: &[u8]) -> PutRequest {
+    PutRequest { key: key(index), value: value.to_vec(), ..Default::default() }
 }
 
 /// Overwrites keys of the first `keys`, one after the other at random.
 pub struct Putter {
-    client: KvClient<Channel>,
+    clients: Share<KvClient<Channel>>,
     keys: u64,
     random: SmallRng,
     value: Vec<u8>,
@@ -33,20 +37,20 @@ pub struct Putter {
 impl Putter {
     /// `count` callers over the given connections.
     pub fn many(count: usize, channels: &[Channel], keys: u64) -> Vec<Self> {
-        let putter = |(index, channel): (usize, &Channel)| Putter {
-            client: KvClient::new(channel.clone()),
+        let putter = |index| Putter {
+            clients: Share::of(channels, index, count, KvClient::new),
             keys,
             random: SmallRng::seed_from_u64(index as u64),
             value: vec![b'v'; VALUE_BYTES],
         };
-        channels.iter().cycle().take(count).enumerate().map(putter).collect()
+        (0..count).map(putter).collect()
     }
 }
 
 impl Client for Putter {
     async fn call(&mut self) -> Result<(), Status> {
         let key = self.random.random_range(0..self.keys);
-        self.client.put(put(key, &self.value)).await?;
+        self.clients.next().put(put(key, &self.value)).await?;
         Ok(())
     }
 }
