@@ -13,12 +13,12 @@ use crate::leader::tso::Oracle;
 use crate::pb::common::{self, ServerInfo};
 use crate::pb::milvus::milvus_service_server::MilvusService;
 use crate::pb::milvus::{
-    AllocTimestampRequest, AllocTimestampResponse, AlterCollectionRequest, BoolResponse, CalcDistanceRequest, CalcDistanceResults,
-    CheckHealthRequest, CheckHealthResponse, ComponentStates, ConnectRequest, ConnectResponse, CreateCollectionRequest,
-    DeleteRequest, DescribeCollectionRequest, DescribeCollectionResponse, DropCollectionRequest,
-    GetComponentStatesRequest, GetVersionRequest, GetVersionResponse, HasCollectionRequest, HybridSearchRequest,
-    InsertRequest, MutationResult, QueryRequest, QueryResults, RunAnalyzerRequest, RunAnalyzerResponse, SearchRequest,
-    SearchResults, ShowCollectionsRequest, ShowCollectionsResponse, UpsertRequest,
+    AllocTimestampRequest, AllocTimestampResponse, AlterCollectionRequest, BoolResponse, CalcDistanceRequest,
+    CalcDistanceResults, CheckHealthRequest, CheckHealthResponse, ComponentStates, ConnectRequest, ConnectResponse,
+    CreateCollectionRequest, DeleteRequest, DescribeCollectionRequest, DescribeCollectionResponse,
+    DropCollectionRequest, GetComponentStatesRequest, GetVersionRequest, GetVersionResponse, HasCollectionRequest,
+    HybridSearchRequest, InsertRequest, MutationResult, QueryRequest, QueryResults, RunAnalyzerRequest,
+    RunAnalyzerResponse, SearchRequest, SearchResults, ShowCollectionsRequest, ShowCollectionsResponse, UpsertRequest,
 };
 use crate::rootcoord::{Catalog, Which, database_of};
 

@@ -15,14 +15,16 @@ use crate::leader::tso::Oracle;
 use crate::limits::{self, Limits};
 use crate::pb::common;
 use crate::pb::milvus::{
-    AlterCollectionRequest, CreateCollectionRequest, DescribeCollectionRequest, DescribeCollectionResponse, ShowCollectionsRequest,
-    ShowCollectionsResponse, ShowType,
+    AlterCollectionRequest, CreateCollectionRequest, DescribeCollectionRequest, DescribeCollectionResponse,
+    ShowCollectionsRequest, ShowCollectionsResponse, ShowType,
 };
 use crate::pb::rootcoord::{DbCollections, ShowCollectionIDsRequest};
 use crate::pb::store;
 use crate::proposer::Proposer;
 use crate::replica::{self, Replica};
-use crate::state::{self, AllocId, AlterCollectionProperties, Command, CreateCollection, DEFAULT_DATABASE, DropCollection, Reply, View};
+use crate::state::{
+    self, AllocId, AlterCollectionProperties, Command, CreateCollection, DEFAULT_DATABASE, DropCollection, Reply, View,
+};
 
 /// Who asks for a schema: clients do not see what Milvus adds to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

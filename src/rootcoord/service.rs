@@ -11,9 +11,9 @@ use crate::health::Health;
 use crate::leader::tso::Oracle;
 use crate::pb::common;
 use crate::pb::milvus::{
-    AlterCollectionRequest, BoolResponse, CheckHealthRequest, CheckHealthResponse, ComponentStates, CreateCollectionRequest,
-    DescribeCollectionRequest, DescribeCollectionResponse, DropCollectionRequest, GetComponentStatesRequest,
-    HasCollectionRequest, ShowCollectionsRequest, ShowCollectionsResponse,
+    AlterCollectionRequest, BoolResponse, CheckHealthRequest, CheckHealthResponse, ComponentStates,
+    CreateCollectionRequest, DescribeCollectionRequest, DescribeCollectionResponse, DropCollectionRequest,
+    GetComponentStatesRequest, HasCollectionRequest, ShowCollectionsRequest, ShowCollectionsResponse,
 };
 use crate::pb::rootcoord::root_coord_server::RootCoord;
 use crate::pb::rootcoord::{

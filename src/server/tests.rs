@@ -181,7 +181,10 @@ async fn properties_are_set_and_deleted_through_any_node() {
     let mut client = nodes[1].milvus().await;
     let alter = |set: &[(&str, &str)], delete: &[&str]| AlterCollectionRequest {
         collection_name: "c".into(),
-        properties: set.iter().map(|(key, value)| KeyValuePair { key: (*key).into(), value: (*value).into() }).collect(),
+        properties: set
+            .iter()
+            .map(|(key, value)| KeyValuePair { key: (*key).into(), value: (*value).into() })
+            .collect(),
         delete_keys: delete.iter().map(|key| (*key).into()).collect(),
         ..AlterCollectionRequest::default()
     };

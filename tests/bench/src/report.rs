@@ -160,11 +160,11 @@ pub struct Entry {
     pub met: Option<bool>,
     pub ours_figures: Figures,
     pub theirs_figures: Figures,
-    rounds: Vec<Round>,
+    pub rounds: Vec<Round>,
 }
 
 #[derive(Debug, Serialize)]
-struct Round {
+pub struct Round {
     ours: Option<f64>,
     theirs: Option<f64>,
     ratio: Option<f64>,

@@ -64,9 +64,14 @@ impl Workload {
         Workload::Watch,
         Workload::Growth,
         Workload::CheckPerf,
-        Workload::CreateCollection,
         Workload::Idle,
+        Workload::CreateCollection,
     ];
+
+    /// Those whose time does not shrink with their size.
+    pub fn is_long(self) -> bool {
+        matches!(self, Workload::CheckPerf | Workload::Idle | Workload::CreateCollection)
+    }
 
     /// The machine's limits, if that is what the workload measures.
     pub async fn run_on_machine(self, lab: &Lab) -> Result<Option<Vec<Sample>>> {

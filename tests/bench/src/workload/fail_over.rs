@@ -54,10 +54,7 @@ pub async fn run(lab: &Lab, side: Side) -> Result<Vec<Sample>> {
     seen_ms.sort_by(f64::total_cmp);
     let all: Vec<String> = seen_ms.iter().map(|ms| format!("{ms:.0}")).collect();
     let worst = seen_ms.last().copied().unwrap_or_default();
-    Ok(vec![
-        Sample::new(MEDIAN, seen_ms[kills.div_ceil(2) - 1]).with_note(&all.join(" ")),
-        Sample::new(WORST, worst),
-    ])
+    Ok(vec![Sample::new(MEDIAN, seen_ms[kills.div_ceil(2) - 1]).with_note(&all.join(" ")), Sample::new(WORST, worst)])
 }
 
 /// Sends new writes to every node that is left, none waiting for an earlier one, until one is acknowledged. A write that

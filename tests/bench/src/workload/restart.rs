@@ -35,8 +35,7 @@ const RESTART: Metric = Metric {
     unit: "s",
     goal: Goal::RatioAtMost(1.0),
 };
-const RESTART_BOUND: Metric =
-    Metric { workload: "restart: the same, at most", goal: Goal::OursAtMost(5.0), ..RESTART };
+const RESTART_BOUND: Metric = Metric { workload: "restart: the same, at most", goal: Goal::OursAtMost(5.0), ..RESTART };
 const MEMORY: Metric = Metric {
     workload: "memory: RSS of three nodes with many keys of 256 B",
     clients: 0,

@@ -70,10 +70,8 @@ struct Asker {
 impl Asker {
     fn many(count: usize, channels: &[Channel]) -> Vec<Self> {
         let order = Order::default();
-        let asker = |index| Asker {
-            clients: Share::of(channels, index, count, RootCoordClient::new),
-            order: order.clone(),
-        };
+        let asker =
+            |index| Asker { clients: Share::of(channels, index, count, RootCoordClient::new), order: order.clone() };
         (0..count).map(asker).collect()
     }
 }

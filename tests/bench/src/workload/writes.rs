@@ -23,8 +23,7 @@ const COLLECTIONS: usize = 1000;
 const PUT: &str = "put of 256 B";
 const PUT_P99: &str = "put of 256 B: p99";
 /// What is asked of each number of clients.
-const PUTS: [(usize, Goal); 3] =
-    [(1, Goal::RatioAtLeast(1.5)), (64, Goal::None), (256, Goal::RatioAtLeast(2.0))];
+const PUTS: [(usize, Goal); 3] = [(1, Goal::RatioAtLeast(1.5)), (64, Goal::None), (256, Goal::RatioAtLeast(2.0))];
 const NATIVE: Metric = Metric {
     workload: "AlterCollection of a 256 B property over put",
     clients: 256,
