@@ -9,6 +9,7 @@ pub mod host;
 pub mod kv;
 pub mod log;
 pub mod machine;
+pub mod mutation;
 pub mod network;
 pub mod restore;
 pub mod snapshot;

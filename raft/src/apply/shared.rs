@@ -13,6 +13,7 @@ use super::position::Position;
 use crate::failpoint;
 use crate::kv::{KeyRange, Read, Space, Visit};
 use crate::machine::Machine;
+use crate::mutation;
 use crate::snapshot::{SnapshotData, SnapshotHeader};
 use crate::storage::engine::Engine;
 use crate::storage::wal::Wal;
@@ -136,7 +137,11 @@ impl<M: Machine> StateShared<M> {
     pub async fn snapshot(&self) -> io::Result<Snapshot> {
         self.wal.barrier().await?;
         let view = self.view()?;
-        let header = SnapshotHeader::of(&view)?;
+        let mut header = SnapshotHeader::of(&view)?;
+        if mutation::active("snapshot-late-metadata") {
+            tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+            header.last_log_id = self.view()?.position.applied;
+        }
         let meta = header.meta();
         failpoint::point("snapshot.built");
         Ok(Snapshot { meta, snapshot: SnapshotData::Pinned { rows: view.rows(), header: Arc::new(header) } })

@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use bytes::{BufMut, Bytes, BytesMut};
 use prost::Message;
 use prost::encoding;
+use roost_raft::mutation;
 
 use super::change::encode_header;
 use super::outlet::{Hits, Item};
@@ -114,7 +115,10 @@ pub fn deliver(
         });
         for (fragment, body) in shared.get(place).iter().flat_map(|made| &made.bodies) {
             watcher.quiet = false;
-            ready.push_back(Frame::Events { watch_id: watcher.id, fragment: *fragment, body: body.clone() });
+            let copies = if mutation::active("watch-twice") { 2 } else { 1 };
+            for _ in 0..copies {
+                ready.push_back(Frame::Events { watch_id: watcher.id, fragment: *fragment, body: body.clone() });
+            }
         }
     }
 }

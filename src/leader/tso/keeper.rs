@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use roost_raft::mutation;
+
 use super::oracle::Oracle;
 use super::window::Window;
 use crate::failure::Failure;
@@ -122,7 +124,8 @@ impl Keeper {
             self.settle_clock().await?;
         }
         self.oracle.clock.settled_for(reign.term);
-        let from_ms = found_ms.max(self.oracle.clock.now_ms());
+        let reused = mutation::active("reuse-tso-window");
+        let from_ms = self.oracle.clock.now_ms().max(if reused { 0 } else { found_ms });
         let committed_ms = self.commit(reign, from_ms + self.oracle.window_ms).await?;
         let window = Arc::new(Window::new(reign.term, from_ms, committed_ms));
         self.oracle.open(window.clone());

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use parking_lot::RwLock;
+use roost_raft::mutation;
 use tokio::sync::{Notify, watch};
 
 use super::window::{Exhausted, Window};
@@ -104,6 +105,9 @@ impl Oracle {
     /// Proves that this node still leads `term`, which makes ranges taken before this call fit to be answered. The
     /// replica answers all who ask at the same time by one check.
     pub(super) async fn confirm(&self, term: u64) -> Result<(), Error> {
+        if mutation::active("tso-without-lease-check") {
+            return Ok(());
+        }
         self.replica.confirm_leader(term).await.map_err(|_| Error::NotLeader)
     }
 
