@@ -1,6 +1,6 @@
 /* Notes in ROOST_SYNC_JOURNAL what a power loss would keep: each file's size at its last sync, and renames, truncations
  * and removals, which count as durable at once; and what was written to the mark.
- * Preloaded into the child of a crash test. */
+ * Preloaded into the child of a crash test, and, as a part of tests/chaos/shim.c, into the nodes of scripts/chaos. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <fcntl.h>
@@ -11,6 +11,10 @@
 #include <sys/stat.h>
 #include <sys/types.h>
 #include <unistd.h>
+
+#ifndef BEFORE_SYNC
+#define BEFORE_SYNC()
+#endif
 
 static int journal_fd(void) {
     static int fd = -2;
@@ -31,6 +35,7 @@ static int synced(int fd, int (*real)(int)) {
     struct stat before;
     char link[64], path[4096], line[8300];
     int known = fstat(fd, &before) == 0;
+    BEFORE_SYNC();
     int result = real(fd);
     snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
     ssize_t length = readlink(link, path, sizeof path - 1);

@@ -7,6 +7,7 @@
 mod check;
 mod child;
 mod harness;
+mod journal;
 
 use check::{check_install, check_log};
 use harness::{Crashed, run};

@@ -1,0 +1,9 @@
+//! The checkers: pure functions over what clients saw. Each says what is wrong, in words, or nothing.
+
+pub mod ddl;
+pub mod key;
+pub mod lease;
+pub mod linearizable;
+pub mod name;
+pub mod order;
+pub mod watch;

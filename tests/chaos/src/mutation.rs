@@ -1,0 +1,91 @@
+//! Deliberate errors that a build with the feature `mutations` makes when it is told to, each with the faults that
+//! bring it to light and the checkers that must see it.
+
+use std::fmt;
+use std::time::Duration;
+
+use clap::ValueEnum;
+
+use crate::fault::{Fault, Who};
+use crate::history::Checker;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Mutation {
+    /// The write-ahead log is not synced before an acknowledgement.
+    SkipWalSync,
+    /// Reads show what the asked node has applied, without asking the leader.
+    ReadWithoutBarrier,
+    /// Timestamps are answered without proof that the node still leads.
+    TsoWithoutLeaseCheck,
+    /// A new leader begins where its clock stands, not at the stored bound.
+    ReuseTsoWindow,
+    /// A repeated request is executed again.
+    DropDeduplication,
+    /// A snapshot's position is read after its rows.
+    SnapshotLateMetadata,
+    /// Each watch event is delivered twice.
+    WatchTwice,
+}
+
+impl Mutation {
+    pub const ALL: [Mutation; 7] = [
+        Mutation::SkipWalSync,
+        Mutation::ReadWithoutBarrier,
+        Mutation::TsoWithoutLeaseCheck,
+        Mutation::ReuseTsoWindow,
+        Mutation::DropDeduplication,
+        Mutation::SnapshotLateMetadata,
+        Mutation::WatchTwice,
+    ];
+
+    /// The value of ROOST_MUTATION.
+    pub fn name(self) -> &'static str {
+        match self {
+            Mutation::SkipWalSync => "skip-wal-sync",
+            Mutation::ReadWithoutBarrier => "read-without-barrier",
+            Mutation::TsoWithoutLeaseCheck => "tso-without-lease-check",
+            Mutation::ReuseTsoWindow => "reuse-tso-window",
+            Mutation::DropDeduplication => "drop-deduplication",
+            Mutation::SnapshotLateMetadata => "snapshot-late-metadata",
+            Mutation::WatchTwice => "watch-twice",
+        }
+    }
+
+    /// Repeated until it is seen.
+    pub fn faults(self) -> Vec<Fault> {
+        let second = Duration::from_secs(1);
+        match self {
+            Mutation::SkipWalSync => vec![Fault::PowerLoss { who: Who::All, torn: false }],
+            Mutation::ReadWithoutBarrier => {
+                vec![Fault::Delay(second / 5), Fault::Partition { who: Who::Follower, refused: false }]
+            }
+            Mutation::TsoWithoutLeaseCheck => {
+                vec![Fault::Pause(Who::Leader, second * 2), Fault::Partition { who: Who::Leader, refused: false }]
+            }
+            Mutation::ReuseTsoWindow => vec![Fault::Clock(Who::Leader, 25_000), Fault::Kill(Who::Leader)],
+            Mutation::DropDeduplication => vec![Fault::Resets, Fault::OneWay { who: Who::Leader, mute: true }],
+            Mutation::SnapshotLateMetadata => vec![Fault::SnapshotMidway],
+            Mutation::WatchTwice => vec![Fault::Kill(Who::Follower)],
+        }
+    }
+
+    /// The checkers that are made for this.
+    pub fn seen_by(self) -> &'static [Checker] {
+        match self {
+            Mutation::SkipWalSync => {
+                &[Checker::Keys, Checker::Revisions, Checker::Ddl, Checker::Watch, Checker::Ids, Checker::Collections]
+            }
+            Mutation::ReadWithoutBarrier => &[Checker::Keys, Checker::Revisions, Checker::Collections],
+            Mutation::TsoWithoutLeaseCheck | Mutation::ReuseTsoWindow => &[Checker::Timestamps],
+            Mutation::DropDeduplication => &[Checker::Once, Checker::Keys],
+            Mutation::SnapshotLateMetadata => &[Checker::Hash],
+            Mutation::WatchTwice => &[Checker::Watch],
+        }
+    }
+}
+
+impl fmt::Display for Mutation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
