@@ -43,7 +43,7 @@ pub struct Cluster {
     home: TempDir,
     program: Program,
     newest_id: u64,
-    pub has_small_disk: bool,
+    has_small_disk: bool,
 }
 
 impl Cluster {
@@ -224,6 +224,11 @@ impl Cluster {
     pub async fn hashes(&self, place: usize, min_index: u64) -> Option<StateHashResponse> {
         let mut admin = self.admin(place);
         Some(timeout(ADMIN_CALL, admin.state_hash(StateHashRequest { min_index })).await.ok()?.ok()?.into_inner())
+    }
+
+    /// Whether there is a disk that can be filled, with a node on it.
+    pub fn can_fill(&self) -> bool {
+        self.has_small_disk && self.nodes[SMALL_DISK].is_some()
     }
 
     /// Where the small disk can be filled.

@@ -109,6 +109,17 @@ impl Fault {
         }
     }
 
+    /// Sometimes another one that goes on meanwhile, mild enough for leaders to be elected.
+    pub fn backdrop(random: &mut StdRng) -> Option<Self> {
+        match random.random_range(0..16) {
+            0 => Some(Fault::Delay(Duration::from_millis(random.random_range(5..40)))),
+            1 => Some(Fault::Loss(random.random_range(1..20))),
+            2 => Some(Fault::SlowSync(Who::All, Duration::from_millis(random.random_range(2..25)))),
+            3 | 4 => Some(Fault::Clock(Who::any(random), clock_step(random))),
+            _ => None,
+        }
+    }
+
     /// How long it lasts before it is healed, for those that last.
     pub fn lasts(random: &mut StdRng) -> Duration {
         Duration::from_millis(random.random_range(400..2800))

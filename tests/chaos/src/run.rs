@@ -74,7 +74,7 @@ pub async fn run(plan: Plan) -> Result<Outcome> {
     let began = Instant::now();
     let mut random = StdRng::seed_from_u64(plan.seed);
     let mut cluster = Cluster::start(plan.program, &plan.data).await?;
-    if !cluster.has_small_disk {
+    if !cluster.can_fill() {
         eprintln!("    no small disk could be mounted: the faults of full disks are left out");
     }
     let addresses: Vec<_> = (0..PLACES).map(|place| cluster.addresses(place)).collect();
@@ -83,17 +83,21 @@ pub async fn run(plan: Plan) -> Result<Outcome> {
     let mut violations = verify::alive(&mut cluster, &load, &mut memory).await?;
     memory.slowest = Duration::ZERO;
     // One of each first, so that a short run misses none.
-    let mut waiting = Fault::tour(cluster.has_small_disk);
+    let mut waiting = Fault::tour(cluster.can_fill());
     waiting.shuffle(&mut random);
     let mut faults = 0;
     while violations.is_empty() && began.elapsed() < plan.lasting && faults < plan.faults_max {
         let fault = match &plan.faults {
             Some(listed) => listed.get(faults as usize % listed.len().max(1)).cloned().context("no faults")?,
-            None => waiting.pop().unwrap_or_else(|| Fault::draw(&mut random, cluster.has_small_disk)),
+            None => next(&mut waiting, &mut random, cluster.can_fill()),
         };
-        faults += 1;
-        eprintln!("[{:6.1} s] {faults:3}: {fault}", began.elapsed().as_secs_f64());
-        violations = round(&fault, &mut cluster, &load, &mut random, &mut memory).await?;
+        // Not while one of each kind is shown, and not beside listed ones. Full disks may wait for their node.
+        let drawn = plan.faults.is_none() && waiting.len() < 2;
+        let backdrop = if drawn { Fault::backdrop(&mut random) } else { None };
+        faults += 1 + u64::from(backdrop.is_some());
+        let meanwhile = backdrop.as_ref().map(|backdrop| format!("; meanwhile: {backdrop}")).unwrap_or_default();
+        eprintln!("[{:6.1} s] {faults:3}: {fault}{meanwhile}", began.elapsed().as_secs_f64());
+        violations = round(&fault, backdrop.as_ref(), &mut cluster, &load, &mut random, &mut memory).await?;
         for violation in violations.iter().take(SHOWN) {
             eprintln!("{violation}");
         }
@@ -108,9 +112,17 @@ pub async fn run(plan: Plan) -> Result<Outcome> {
     Ok(Outcome { faults, violations, memory, took: began.elapsed(), kept })
 }
 
+/// The next of those that wait, or a drawn one. `can_fill`: a small disk may have lost its node to another place.
+fn next(waiting: &mut Vec<Fault>, random: &mut StdRng, can_fill: bool) -> Fault {
+    let possible = |fault: &Fault| can_fill || !matches!(fault, Fault::FullDisk { .. });
+    let place = waiting.iter().rposition(possible);
+    place.map_or_else(|| Fault::draw(random, can_fill), |place| waiting.remove(place))
+}
+
 /// One fault, its healing, and the checks of what was seen meanwhile.
 async fn round(
     fault: &Fault,
+    backdrop: Option<&Fault>,
     cluster: &mut Cluster,
     load: &Load,
     random: &mut StdRng,
@@ -118,7 +130,13 @@ async fn round(
 ) -> Result<Vec<Violation>> {
     sleep(CALM).await;
     let mut strike = Strike { cluster, load, random, may_fall: false };
-    let struck = strike.run(fault).await;
+    let struck = match backdrop {
+        Some(backdrop) => match strike.begin(backdrop).await {
+            Ok(()) => strike.run(fault).await,
+            failed => failed,
+        },
+        None => strike.run(fault).await,
+    };
     let may_fall = strike.may_fall;
     let mut found = Vec::new();
     if let Err(error) = struck {

@@ -10,7 +10,7 @@ use rand::Rng;
 use rand::rngs::StdRng;
 use tokio::time::{Instant, sleep};
 
-use crate::cluster::{Cluster, SMALL_DISK};
+use crate::cluster::Cluster;
 use crate::fault::{Fault, Who};
 use crate::load::{Load, write};
 use crate::proxy::Rule;
@@ -42,6 +42,15 @@ impl Strike<'_> {
     /// Makes `fault` happen and lets it last.
     pub async fn run(&mut self, fault: &Fault) -> Result<()> {
         let lasts = Fault::lasts(self.random);
+        self.make(fault, lasts).await
+    }
+
+    /// Makes `fault` happen and does not wait.
+    pub async fn begin(&mut self, fault: &Fault) -> Result<()> {
+        self.make(fault, Duration::ZERO).await
+    }
+
+    async fn make(&mut self, fault: &Fault, lasts: Duration) -> Result<()> {
         match fault {
             Fault::Kill(who) => {
                 for place in self.victims(*who).await? {
@@ -236,10 +245,6 @@ impl Strike<'_> {
     }
 
     async fn full_disk(&mut self, entirely: bool, lasts: Duration) -> Result<()> {
-        if !self.cluster.places().contains(&SMALL_DISK) {
-            // Its node was replaced by one elsewhere.
-            return Ok(());
-        }
         self.may_fall = entirely;
         let filler = self.cluster.small_disk().join("filler");
         fill(&filler, if entirely { 0 } else { WATERMARK_BYTES / 2 })?;
