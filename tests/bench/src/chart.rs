@@ -1,5 +1,5 @@
-//! A picture of speed and latency against the number of clients, as SVG: for each workload that was measured with several
-//! numbers of clients a row of two panels.
+//! A picture of speed and latency against the number of clients, as SVG: for each workload that was measured with
+//! several numbers of clients a row of two panels.
 
 use std::fmt::Write;
 

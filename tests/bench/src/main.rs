@@ -25,6 +25,9 @@ use crate::lab::{Lab, Size};
 use crate::report::Report;
 use crate::workload::Workload;
 
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 /// Measures Roost beside etcd and says which targets are met.
 #[derive(Debug, Parser)]
 #[command(name = "roost-bench")]

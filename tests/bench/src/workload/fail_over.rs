@@ -57,8 +57,8 @@ pub async fn run(lab: &Lab, side: Side) -> Result<Vec<Sample>> {
     Ok(vec![Sample::new(MEDIAN, seen_ms[kills.div_ceil(2) - 1]).with_note(&all.join(" ")), Sample::new(WORST, worst)])
 }
 
-/// Sends new writes to every node that is left, none waiting for an earlier one, until one is acknowledged. A write that
-/// a node has taken and cannot pass on would only be answered after that side's own patience.
+/// Sends new writes to every node that is left, none waiting for an earlier one, until one is acknowledged. A write
+/// that a node has taken and cannot pass on would only be answered after that side's own patience.
 async fn first_write(channels: &[Channel]) -> Result<()> {
     let (acknowledged, mut first) = mpsc::channel(1);
     let mut writes = JoinSet::new();

@@ -1,6 +1,6 @@
 //! Every change to every watcher.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -141,7 +141,13 @@ impl Stream {
             for event in &answer.events {
                 let revision = event.kv.as_ref().map_or(0, |pair| pair.mod_revision);
                 if revision != *last + 1 {
-                    bail!("watcher {} saw revision {revision} after {last}", answer.watch_id);
+                    let (last, header) = (*last, answer.header.unwrap_or_default().revision);
+                    let others: BTreeSet<i64> = self.revisions.values().copied().collect();
+                    bail!(
+                        "watcher {} saw revision {revision} of {} after {last}, as of {header}; all are at {others:?}",
+                        answer.watch_id,
+                        answer.events.len()
+                    );
                 }
                 *last = revision;
             }
