@@ -2,14 +2,18 @@
 //!
 //! The leader's lease is good for a read or a timestamp only within 3/4 of what followers granted, and never across a
 //! suspension of the machine; otherwise a quorum is asked. The linearizer refuses during a leadership transfer, which a
-//! look at the last acknowledgement would not.
+//! look at the last acknowledgement would not: [`LeaderChecks::holds_lease`] looks no more once one was begun.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use openraft::async_runtime::watch::WatchReceiver;
 use openraft::errors::{LinearizableReadError, RaftError};
 use openraft::raft::ReadPolicy;
 use openraft::raft::linearizable_read::LinearizerOption;
+use openraft::type_config::alias::WatchReceiverOf;
+use openraft::{Instant as _, RaftMetrics};
 use parking_lot::Mutex;
 use tokio::sync::{Notify, oneshot};
 
@@ -31,9 +35,30 @@ pub struct Confirmed {
 
 type Answer = Result<Confirmed, ReadError>;
 
+type Metrics = WatchReceiverOf<TypeConfig, RaftMetrics<TypeConfig>>;
+
 /// Collects waiters and confirms for all of them at once.
 pub struct LeaderChecks {
     waiting: Arc<Waiting>,
+    metrics: Metrics,
+    lease: Duration,
+    suspensions: Arc<SuspendDetector>,
+    /// Transfers that Raft may not have begun yet.
+    transfers: AtomicUsize,
+    /// The last term in which this node began a transfer: its lease may be given up.
+    given_up: AtomicU64,
+}
+
+/// A transfer of leadership that is about to begin. Without [`Transfer::begun`] no lease is looked at any more.
+#[must_use]
+pub struct Transfer<'a>(&'a LeaderChecks);
+
+impl Transfer<'_> {
+    /// Raft has begun it, in `term` or an earlier one.
+    pub fn begun(self, term: u64) {
+        self.0.given_up.fetch_max(term, Ordering::SeqCst);
+        self.0.transfers.fetch_sub(1, Ordering::SeqCst);
+    }
 }
 
 struct Waiting {
@@ -55,8 +80,34 @@ impl LeaderChecks {
     /// Starts the confirming task on the current runtime.
     pub fn start<M: Machine>(raft: Raft<M>, lease: Duration) -> Self {
         let waiting = Arc::new(Waiting { queue: Mutex::new(Some(Vec::new())), arrived: Notify::new() });
-        tokio::spawn(run(raft, lease, waiting.clone()));
-        LeaderChecks { waiting }
+        let (metrics, suspensions) = (raft.metrics(), Arc::new(SuspendDetector::new(lease)));
+        tokio::spawn(run(raft, lease, waiting.clone(), suspensions.clone()));
+        let (transfers, given_up) = (AtomicUsize::new(0), AtomicU64::new(0));
+        LeaderChecks { waiting, metrics, lease, suspensions, transfers, given_up }
+    }
+
+    /// Must be called before Raft is asked to hand the leadership over.
+    pub fn transfer(&self) -> Transfer<'_> {
+        self.transfers.fetch_add(1, Ordering::SeqCst);
+        Transfer(self)
+    }
+
+    /// Whether a quorum has promised this node, as the leader of `term`, to elect nobody else until after a moment in
+    /// this call: what the linearizer asks as well, without the way to Raft's task and back.
+    pub fn holds_lease(&self, term: u64) -> bool {
+        // Looked at first: what is begun after this look takes the lease away at a later moment only.
+        if self.transfers.load(Ordering::SeqCst) > 0 || self.given_up.load(Ordering::SeqCst) >= term {
+            return false;
+        }
+        let promised = {
+            let metrics = self.metrics.borrow_watched();
+            let leads = metrics.state.is_leader() && metrics.current_term == term;
+            // An older value than Raft's own is the stricter one.
+            let acked = metrics.last_quorum_acked.filter(|_| leads);
+            acked.is_some_and(|acked| acked.into_inner().elapsed() < self.lease * 3 / 4)
+        };
+        // Looked at last: a suspension until here may have stopped the clock of the lease.
+        promised && !self.suspensions.distrusts()
     }
 
     /// Confirms that this node leads, at a moment after this call began.
@@ -71,8 +122,7 @@ impl LeaderChecks {
     }
 }
 
-async fn run<M: Machine>(raft: Raft<M>, lease: Duration, waiting: Arc<Waiting>) {
-    let suspensions = SuspendDetector::new(lease);
+async fn run<M: Machine>(raft: Raft<M>, lease: Duration, waiting: Arc<Waiting>, suspensions: Arc<SuspendDetector>) {
     let _closing = Closing(waiting.clone());
     loop {
         waiting.arrived.notified().await;

@@ -125,7 +125,11 @@ impl<M: Machine> HostCore<M> {
             }
             tokio::time::sleep(self.retry_pause).await;
         };
+        let transfer = self.leader_checks.transfer();
         self.raft.trigger().transfer_leader(target).await.map_err(|_| ChangeError::Stopped)?;
+        // Answered after the trigger was taken, thus in its term or a later one.
+        let term = self.raft.with_raft_state(|state| state.vote_ref().leader_id.term).await;
+        transfer.begun(term.map_err(|_| ChangeError::Stopped)?);
         Ok(target)
     }
 
