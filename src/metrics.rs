@@ -1,8 +1,9 @@
 //! What this server counts about its calls, and the registry that `/metrics` prints.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -29,6 +30,8 @@ pub struct Metrics {
     seconds: Family<Of, Histogram>,
     forwarded: Counter,
     retried: Counter,
+    /// By path: calls that succeeded, and the time of all.
+    known: RwLock<HashMap<String, (Counter, Histogram)>>,
 }
 
 impl Metrics {
@@ -41,7 +44,7 @@ impl Metrics {
         registry.register("call_seconds", "Time from the first byte to the answer", seconds.clone());
         registry.register("forwarded", "Attempts sent on to the leader", forwarded.clone());
         registry.register("retried", "Attempts that had to be repeated", retried.clone());
-        Metrics { registry: Mutex::new(registry), calls, seconds, forwarded, retried }
+        Metrics { registry: Mutex::new(registry), calls, seconds, forwarded, retried, known: RwLock::default() }
     }
 
     /// Lets others register what they count.
@@ -50,9 +53,24 @@ impl Metrics {
     }
 
     pub fn called(&self, path: &str, code: i32, took: Duration) {
-        let method = path.trim_start_matches('/').to_owned();
-        self.calls.get_or_create(&Ended { method: method.clone(), code }).inc();
-        self.seconds.get_or_create(&Of { method }).observe(took.as_secs_f64());
+        let known = self.known.read();
+        let Some((succeeded, seconds)) = known.get(path) else {
+            drop(known);
+            self.learn(path);
+            return self.called(path, code, took);
+        };
+        match code {
+            0 => succeeded.inc(),
+            code => self.calls.get_or_create(&Ended { method: name_of(path), code }).inc(),
+        };
+        seconds.observe(took.as_secs_f64());
+    }
+
+    /// A method's series, which its calls need not look up by names of their own.
+    fn learn(&self, path: &str) {
+        let succeeded = self.calls.get_or_create_owned(&Ended { method: name_of(path), code: 0 });
+        let seconds = self.seconds.get_or_create_owned(&Of { method: name_of(path) });
+        self.known.write().insert(path.to_owned(), (succeeded, seconds));
     }
 
     pub fn forwarded(&self) {
@@ -69,6 +87,10 @@ impl Metrics {
         prometheus_client::encoding::text::encode(&mut text, &self.registry.lock())?;
         Ok(text)
     }
+}
+
+fn name_of(path: &str) -> String {
+    path.trim_start_matches('/').to_owned()
 }
 
 impl Default for Metrics {

@@ -1,6 +1,7 @@
 //! Where calls enter: strips what only peers may say, stamps the call, bounds what is in progress, and sends it to the
 //! node that must execute it.
 
+use std::collections::HashMap;
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -9,6 +10,8 @@ use std::time::{Duration, Instant};
 use futures::future::BoxFuture;
 use http::{HeaderMap, HeaderValue, Request, Response};
 use http_body_util::Limited;
+use parking_lot::RwLock;
+use roost_raft::types::Leadership;
 use tokio::sync::Semaphore;
 use tonic::body::Body;
 use tonic::transport::server::TcpConnectInfo;
@@ -45,6 +48,8 @@ pub struct Ingress {
     pub(super) etcd_calls: Semaphore,
     pub(super) etcd_streams: Arc<Semaphore>,
     pub(super) metrics: Arc<Metrics>,
+    /// The leader's address as replies name it, by listener, for as long as that leader leads.
+    named: RwLock<HashMap<Side, (Leadership, HeaderValue)>>,
 }
 
 /// One call on its way: its stamp, and the claim on its request id, which must outlive every attempt.
@@ -73,6 +78,7 @@ impl Ingress {
             etcd_calls: Semaphore::new(limits::ETCD_CALLS_MAX),
             etcd_streams: Arc::new(Semaphore::new(limits::ETCD_STREAMS_MAX)),
             metrics,
+            named: RwLock::default(),
         }))
     }
 
@@ -86,10 +92,10 @@ impl Ingress {
         let Some(method) = self.methods.get(request.uri().path()) else {
             return self.other(inner, request).await;
         };
-        let path = request.uri().path().to_owned();
+        let uri = request.uri().clone();
         if let Some(kind) = method.etcd {
             let response = etcd::serve(&self, inner, request, method, kind).await;
-            self.metrics.called(&path, grpc_code(response.headers()), started.elapsed());
+            self.metrics.called(uri.path(), grpc_code(response.headers()), started.elapsed());
             return response;
         }
         let stamped = self.stamp(&request, method);
@@ -104,7 +110,7 @@ impl Ingress {
             self.name_leader(side, response.headers_mut());
         }
         fit_for_clients(response.headers_mut());
-        self.metrics.called(&path, grpc_code(response.headers()), started.elapsed());
+        self.metrics.called(uri.path(), grpc_code(response.headers()), started.elapsed());
         response
     }
 
@@ -210,13 +216,19 @@ impl Ingress {
 
     fn name_leader(&self, side: Side, headers: &mut HeaderMap) {
         headers.remove(LEADER_KEY);
-        let Some(id) = self.replica.leadership().borrow().leader else { return };
+        let seen = *self.replica.leadership().borrow();
+        let Some(id) = seen.leader else { return };
+        if let Some((_, value)) = self.named.read().get(&side).filter(|(of, _)| *of == seen) {
+            headers.insert(LEADER_KEY, value.clone());
+            return;
+        }
         let member = self.replica.members().into_iter().find(|member| member.id == id);
         let address = member.map(|member| match side {
             Side::Client => member.client,
             Side::Internal => member.internal,
         });
         if let Some(value) = address.and_then(|address| HeaderValue::try_from(address).ok()) {
+            self.named.write().insert(side, (seen, value.clone()));
             headers.insert(LEADER_KEY, value);
         }
     }
@@ -260,7 +272,7 @@ pub(super) fn grpc_code(headers: &HeaderMap) -> i32 {
 }
 
 /// Which listener a call came in by.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Side {
     Client,
     Internal,
