@@ -1,6 +1,7 @@
 //! The checkers: pure functions over what clients saw. Each says what is wrong, in words, or nothing.
 
 pub mod ddl;
+pub mod hash;
 pub mod key;
 pub mod lease;
 pub mod linearizable;

@@ -10,7 +10,7 @@ use roost::pb::etcd::api::RangeRequest;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::check::order::Given;
-use crate::check::{ddl, key, name, order, watch};
+use crate::check::{ddl, hash, key, name, order, watch};
 use crate::cluster::Cluster;
 use crate::history::{Checker, Violation};
 use crate::load::{Epoch, Load, WATCHED, lock, read, write};
@@ -77,49 +77,34 @@ async fn disarm(cluster: &Cluster) {
     }
 }
 
-/// Compares the state hashes of all nodes at the indexes that they have in common.
+/// Compares the state hashes of all nodes at the indexes that they have in common, one of which is not older than what
+/// any node had applied when the comparison began.
 pub async fn equal_hashes(cluster: &mut Cluster) -> anyhow::Result<Vec<Violation>> {
     let places = cluster.places();
     let began = Instant::now();
     let mut least = 0;
     loop {
-        let mut by_index: BTreeMap<u64, Vec<(usize, Vec<u8>)>> = BTreeMap::new();
-        let mut newest = 0;
+        let mut nodes: Vec<(String, hash::Hashes)> = Vec::new();
         for place in &places {
             let Some(answer) = cluster.hashes(*place, least).await else { continue };
-            let points: BTreeMap<u64, Vec<u8>> =
-                answer.now.into_iter().chain(answer.recent).map(|point| (point.index, point.hash)).collect();
-            newest = newest.max(points.keys().next_back().copied().unwrap_or(0));
-            for (index, hash) in points {
-                by_index.entry(index).or_default().push((*place, hash));
-            }
+            let points = answer.now.into_iter().chain(answer.recent).map(|point| (point.index, point.hash));
+            nodes.push((format!("place {place}"), points.collect()));
         }
-        let mut common = false;
-        for (index, hashes) in &by_index {
-            if let Some((first, others)) = hashes.split_first()
-                && let Some(other) = others.iter().find(|(_, hash)| *hash != first.1)
-            {
-                let what = format!("places {} and {} have different states at index {index}", first.0, other.0);
-                return Ok(vec![Checker::Hash.found(what)]);
-            }
-            // At or behind what some node had applied when the comparison began.
-            common |= hashes.len() == places.len() && *index >= least;
-        }
-        if common && least > 0 {
-            return Ok(Vec::new());
+        let found = hash::equal(&nodes);
+        let common = if nodes.len() == places.len() { hash::common(&nodes) } else { None };
+        if !found.is_empty() || least > 0 && common.is_some_and(|common| common >= least) {
+            return Ok(found);
         }
         if least == 0 {
-            least = newest;
+            least = nodes.iter().filter_map(|(_, hashes)| hashes.keys().next_back().copied()).max().unwrap_or(0);
         }
         if began.elapsed() > ALIVE_IN {
-            let seen: Vec<(u64, usize)> =
-                by_index.iter().rev().take(3).map(|(index, all)| (*index, all.len())).collect();
+            let newest: Vec<_> = nodes.iter().map(|(node, hashes)| (node, hashes.keys().next_back())).collect();
             let mut logs = String::new();
             for place in places {
                 logs.push_str(&format!("\n{}", cluster.node(place)?.log_tail()));
             }
-            let what =
-                format!("no common index from {least} on within {ALIVE_IN:?}; newest (index, nodes): {seen:?}{logs}");
+            let what = format!("no common index from {least} on within {ALIVE_IN:?}; newest: {newest:?}{logs}");
             return Ok(vec![Checker::Hash.found(what)]);
         }
         sleep(ASK_EVERY).await;
