@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 
 use clap::Parser;
+use proptest::prelude::*;
 
 use super::{Args, Config, ConfigError, HostPort, LogFormat};
 
@@ -272,4 +273,37 @@ fn the_readme_lists_every_key() {
             assert!(readme.contains(&format!("`{section}.{key}`")), "README.md lacks {section}.{key}");
         }
     }
+}
+
+const EVERYTHING: &str = "node: { id: 2, data_dir: /data }\n\
+    listen: { client: '127.0.0.1:1', internal: '127.0.0.1:2', peer: '127.0.0.1:3', http: '[::1]:4' }\n\
+    cluster:\n  secret: 0123456789abcdef\n  initial_members:\n\
+    \x20 - { id: 2, peer: 'a:1', client: 'b:2', internal: 'c:3' }\n\
+    raft: { heartbeat_ms: 100, election_min_ms: 300, snapshot_log_bytes: 1048576 }\n\
+    storage: { ballast_bytes: 0 }\ntso: { window_ms: 3000 }\netcd: { enabled: true }\n\
+    limits: { max_collections: 10 }\nlog: { level: 'info,h2=warn', format: json }\n";
+
+proptest! {
+    /// Whatever a file or a variable says, it is taken or refused.
+    #[test]
+    fn damaged_configuration_is_refused_or_taken(
+        edits in proptest::collection::vec((any::<prop::sample::Index>(), 0..4usize, any::<char>()), 0..6),
+        variable in "(ROOST_(NODE|RAFT|LISTEN|CLUSTER|LIMITS|LOG)_[A-Z_]{1,12})",
+        value in ".{0,20}",
+    ) {
+        let mut text: Vec<char> = EVERYTHING.chars().collect();
+        for (place, removed, inserted) in edits {
+            let at = place.index(text.len());
+            let end = (at + removed).min(text.len());
+            text.splice(at..end, [inserted]);
+        }
+        let text: String = text.into_iter().collect();
+        let _ = load(&text, &[], &[]);
+        let _ = load(EVERYTHING, &[(&variable, &value)], &[]);
+    }
+}
+
+#[test]
+fn the_configuration_that_is_damaged_is_a_good_one() {
+    load(EVERYTHING, &[], &[]).unwrap();
 }

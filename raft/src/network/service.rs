@@ -174,3 +174,47 @@ impl<M: Machine> Peer for PeerService<M> {
         }))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use openraft::raft::TransferLeaderRequest;
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::types::{CommittedLeaderId, LogId, Vote};
+
+    /// What a leader sends, and what else a record from a peer is read as.
+    fn read_everything(record: &[u8], entries: Vec<Vec<u8>>) -> bool {
+        let _ = codec::decode::<VoteRequest<TypeConfig>>(record);
+        let _ = codec::decode::<TransferLeaderRequest<TypeConfig>>(record);
+        let _ = codec::decode::<SystemCommand>(record);
+        let entries = entries.into_iter().map(Into::into).collect();
+        append_request(AppendRequest { record: record.to_vec().into(), entries }).is_ok()
+    }
+
+    fn record() -> Vec<u8> {
+        let log_id = LogId::new(CommittedLeaderId::new(7), 300);
+        codec::encode(&(Vote::new_committed(7, 2), Some(log_id), Some(log_id))).unwrap()
+    }
+
+    #[test]
+    fn what_a_leader_sends_is_read() {
+        assert!(read_everything(&record(), Vec::new()));
+        assert!(!read_everything(&record()[1..], Vec::new()));
+    }
+
+    proptest! {
+        #[test]
+        fn a_peer_that_sends_anything_is_refused_and_nothing_else_happens(
+            bytes in proptest::collection::vec(any::<u8>(), 0..120),
+            entries in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 0..60), 0..4),
+            flip in (any::<prop::sample::Index>(), 1..=255u8),
+        ) {
+            read_everything(&bytes, entries.clone());
+            let mut damaged = record();
+            let at = flip.0.index(damaged.len());
+            damaged[at] ^= flip.1;
+            read_everything(&damaged, entries);
+        }
+    }
+}

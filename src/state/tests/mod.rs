@@ -1,6 +1,7 @@
 //! Tests of the state machine: each noun by example, everything together against a model, and the stored bytes.
 
 mod collection;
+mod damage;
 mod database;
 mod entry;
 mod golden;

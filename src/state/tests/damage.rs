@@ -1,0 +1,146 @@
+//! Stored rows that are not what was written: found and said, never a panic. A row that lies is an error that stops the
+//! node in good order, or it reads as something else; it must not take the process down in the middle of a write.
+
+use proptest::prelude::*;
+use roost_raft::kv::{Read, Space, Txn};
+use roost_raft::machine::Machine;
+
+use super::support::*;
+use crate::state::*;
+
+/// A little of everything that Milvus' side stores.
+fn world() -> World {
+    let mut world = World::default();
+    world.run(create_database("shelf"));
+    for (database, name) in [("", "books"), ("", "maps"), ("shelf", "books")] {
+        world.run(Command::CreateCollection(create_collection(database, name)));
+    }
+    world.run(create_partition("books", "p"));
+    world.run(alter("books", &[("k", "v")], &[]));
+    world.run(alloc(7));
+    world.run(extend(START_MS + 3000));
+    for sequence in 1..6 {
+        world.run_at(START_MS + sequence, Some(request(sequence)), alloc(1));
+    }
+    world.run(drop_collection("", "maps"));
+    world
+}
+
+/// What is done to the damaged state: everything that reads or writes what [`world`] made.
+fn commands() -> Vec<Entry> {
+    let create = |database, name| Command::CreateCollection(create_collection(database, name));
+    let plain = [
+        create("", "books"),
+        create("shelf", "new"),
+        create_database("other"),
+        create_partition("books", "q"),
+        drop_partition("books", "p"),
+        alter("books", &[("k", "w")], &[]),
+        alter("books", &[], &["k"]),
+        alloc(3),
+        extend(START_MS + 9000),
+        drop_collection("", "books"),
+        drop_collection("shelf", "books"),
+        drop_database("shelf"),
+    ];
+    let stamped = [
+        (Some(request(3)), alloc(1)),
+        (Some(request(9)), alloc(1)),
+        (Some(RequestId { boot: 8, ..request(1) }), alloc(1)),
+    ];
+    let plain = plain.into_iter().map(|command| entry(START_MS + 10, None, command));
+    plain.chain(stamped.into_iter().map(|(request, command)| entry(START_MS + 10, request, command))).collect()
+}
+
+fn use_everything(world: &World) {
+    let view = world.view();
+    for name in ["", "shelf", "default"] {
+        let _ = view.databases(Some(name), 10);
+        if let Ok(Some(database)) = view.database(name) {
+            let _ = view.collections_in(database.id);
+            let _ = view.collection_ids(database.id, None, 10);
+            if let Ok(Some(collection)) = view.collection(database.id, "books") {
+                let _ = view.partitions(collection.id);
+                let _ = view.partition(collection.id, "p");
+            }
+        }
+    }
+    let _ = (view.tso_bound_ms(), view.clock_ms(), view.next_id(), view.totals());
+    for entry in commands() {
+        // Each on the damaged state itself: an error ends a node, so none follows another.
+        let mut txn = Txn::new(&world.tables);
+        let context = roost_raft::machine::ApplyContext { index: 1000, term: 1, leader: 1, apply_version: 1 };
+        let _ = Roost.apply(&context, &entry.encode().unwrap(), &mut txn, &mut Vec::new());
+    }
+}
+
+/// How a row is damaged.
+#[derive(Clone, Debug)]
+enum Damage {
+    Flip {
+        at: usize,
+        with: u8,
+    },
+    Cut(usize),
+    Replace(Vec<u8>),
+    /// A field of a message set to an extreme number.
+    Extreme {
+        field: u8,
+        value: u64,
+    },
+    Remove,
+}
+
+fn damage() -> impl Strategy<Value = Damage> {
+    let extreme = prop_oneof![Just(u64::MAX), Just(i64::MAX.cast_unsigned()), Just(i64::MIN.cast_unsigned()), Just(0)];
+    prop_oneof![
+        (any::<usize>(), 1..=255u8).prop_map(|(at, with)| Damage::Flip { at, with }),
+        any::<usize>().prop_map(Damage::Cut),
+        proptest::collection::vec(any::<u8>(), 0..40).prop_map(Damage::Replace),
+        (1..10u8, extreme).prop_map(|(field, value)| Damage::Extreme { field, value }),
+        Just(Damage::Remove),
+    ]
+}
+
+fn varint(mut value: u64) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    while value >= 0x80 {
+        bytes.push((value & 0x7f) as u8 | 0x80);
+        value >>= 7;
+    }
+    bytes.push(value as u8);
+    bytes
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(1024))]
+
+    #[test]
+    fn damaged_rows_are_errors_and_not_panics(place in any::<prop::sample::Index>(), damage in damage()) {
+        let mut world = world();
+        let rows: Vec<_> = world.rows().into_keys().collect();
+        let key = rows[place.index(rows.len())].clone();
+        let mut row = world.tables.get(Space::STATE, &key).unwrap().unwrap();
+        let mut removed = false;
+        match damage {
+            Damage::Flip { at, with } if !row.is_empty() => {
+                let at = at % row.len();
+                row[at] ^= with;
+            }
+            Damage::Flip { .. } => row.push(0xff),
+            Damage::Cut(to) => row.truncate(to % (row.len() + 1)),
+            Damage::Replace(bytes) => row = bytes,
+            // A field that comes again replaces the one before.
+            Damage::Extreme { field, value } => {
+                row.push(field << 3);
+                row.extend(varint(value));
+            }
+            Damage::Remove => removed = true,
+        }
+        let mut txn = Txn::new(&world.tables);
+        if removed { txn.delete(Space::STATE, key) } else { txn.put(Space::STATE, key, row) }
+        let changed = txn.into_rows();
+        world.tables.commit(changed);
+        use_everything(&world);
+    }
+}
