@@ -51,6 +51,7 @@ const BLANK: u8 = 0;
 const APP: u8 = 1;
 const SYSTEM: u8 = 2;
 const MEMBERSHIP: u8 = 3;
+const APP_BATCH: u8 = 4;
 const HEADER: usize = 1 + 8 + 8 + 1;
 
 /// Encodes a log entry: version, term, index, tag, then for commands the fence term, the proposer and the payload.
@@ -59,7 +60,11 @@ pub fn encode_entry(entry: &Entry) -> io::Result<Vec<u8>> {
     let (tag, head, body): (u8, Option<(u64, u64)>, Bytes) = match &entry.payload {
         Payload::Blank => (BLANK, None, Bytes::new()),
         Payload::Normal(command) => {
-            let tag = if command.kind == CommandKind::App { APP } else { SYSTEM };
+            let tag = match command.kind {
+                CommandKind::App => APP,
+                CommandKind::System => SYSTEM,
+                CommandKind::AppBatch => APP_BATCH,
+            };
             (tag, Some((command.term, command.proposer)), command.data.clone())
         }
         Payload::Membership(membership) => (MEMBERSHIP, None, encode(membership)?.into()),
@@ -91,8 +96,12 @@ pub fn decode_entry(mut bytes: Bytes) -> io::Result<Entry> {
     let payload = match take::<1>(&mut bytes)?[0] {
         BLANK => Payload::Blank,
         MEMBERSHIP => Payload::Membership(decode(&bytes)?),
-        tag @ (APP | SYSTEM) => Payload::Normal(Command {
-            kind: if tag == APP { CommandKind::App } else { CommandKind::System },
+        tag @ (APP | SYSTEM | APP_BATCH) => Payload::Normal(Command {
+            kind: match tag {
+                APP => CommandKind::App,
+                SYSTEM => CommandKind::System,
+                _ => CommandKind::AppBatch,
+            },
             term: u64::from_be_bytes(take(&mut bytes)?),
             proposer: u64::from_be_bytes(take(&mut bytes)?),
             data: bytes,
@@ -100,6 +109,30 @@ pub fn decode_entry(mut bytes: Bytes) -> io::Result<Entry> {
         tag => return Err(corrupt(format!("log entry {index} has the unknown tag {tag}"))),
     };
     Ok(Entry { log_id: LogId::new(CommittedLeaderId::new(term), index), payload })
+}
+
+/// Puts commands into the payload of one entry: each its length, u32 big-endian, and its bytes.
+pub fn encode_batch<'c>(commands: impl Iterator<Item = &'c Bytes> + Clone) -> io::Result<Bytes> {
+    let mut out = Vec::with_capacity(commands.clone().map(|command| 4 + command.len()).sum());
+    for command in commands {
+        let length = u32::try_from(command.len()).map_err(io::Error::other)?;
+        out.extend_from_slice(&length.to_be_bytes());
+        out.extend_from_slice(command);
+    }
+    Ok(out.into())
+}
+
+/// Takes apart what [`encode_batch`] made. The commands share `bytes`.
+pub fn decode_batch(mut bytes: Bytes) -> io::Result<Vec<Bytes>> {
+    let mut commands = Vec::new();
+    while !bytes.is_empty() {
+        let length = u32::from_be_bytes(take(&mut bytes)?) as usize;
+        if length > bytes.len() {
+            return Err(corrupt("truncated command in a batch"));
+        }
+        commands.push(bytes.split_to(length));
+    }
+    Ok(commands)
 }
 
 fn take<const N: usize>(bytes: &mut Bytes) -> io::Result<[u8; N]> {
@@ -136,6 +169,13 @@ mod tests {
                 Payload::Normal(command(b"abc")),
                 "01000000000000000300000000000000070100000000000000030000000000000002616263",
             ),
+            (
+                Payload::Normal(Command {
+                    kind: CommandKind::AppBatch,
+                    ..command(&encode_batch([Bytes::from_static(b"a"), Bytes::from_static(b"bc")].iter()).unwrap())
+                }),
+                "010000000000000003000000000000000704000000000000000300000000000000020000000161000000026263",
+            ),
         ];
         for (payload, golden) in cases {
             let bytes = encode_entry(&entry(payload.clone())).unwrap();
@@ -166,6 +206,19 @@ mod tests {
         fn random_bytes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
             let _ = decode_entry(bytes.clone().into());
             let _ = decode::<LogId>(&bytes);
+            let _ = decode_batch(bytes.into());
+        }
+
+        #[test]
+        fn batches_survive_a_round_trip(
+            commands in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 0..40), 0..20),
+        ) {
+            let commands: Vec<Bytes> = commands.into_iter().map(Bytes::from).collect();
+            let encoded = encode_batch(commands.iter()).unwrap();
+            prop_assert_eq!(decode_batch(encoded.clone()).unwrap(), commands);
+            if !encoded.is_empty() {
+                prop_assert!(decode_batch(encoded.slice(..1)).is_err());
+            }
         }
 
         #[test]

@@ -26,6 +26,9 @@ pub trait Machine: Send + Sync + 'static {
     /// The highest apply version this binary can execute. Replicated to all before it is used.
     const APPLY_VERSION: u32;
 
+    /// The apply version from which on every member can read log entries of several commands.
+    const BATCHES_SINCE: u32 = 1;
+
     /// Executes one command and returns its encoded reply. A rejected command is a reply as well. An `Err` is a storage
     /// failure or an undecodable command and stops the node.
     fn apply(

@@ -31,6 +31,8 @@ impl fmt::Display for Member {
 pub enum CommandKind {
     App,
     System,
+    /// Several of the application's, executed in their order (see `codec::encode_batch`).
+    AppBatch,
 }
 
 /// One proposal as it stands in the log. The payload is encoded once, by its proposer, and shared from there on.
@@ -74,6 +76,19 @@ pub enum Outcome {
     Reply(Vec<u8>),
     /// Not executed: another term than the command names.
     Fenced,
+    /// The replies to a batch, in the order of its commands.
+    Replies(Vec<Vec<u8>>),
+}
+
+impl Outcome {
+    /// Bytes of all replies.
+    pub fn bytes(&self) -> usize {
+        match self {
+            Outcome::Empty | Outcome::Fenced => 0,
+            Outcome::Reply(reply) => reply.len(),
+            Outcome::Replies(replies) => replies.iter().map(Vec::len).sum(),
+        }
+    }
 }
 
 /// The instantiation of openraft that Roost runs on.

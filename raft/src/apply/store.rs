@@ -32,8 +32,11 @@ const BATCH_ENTRIES_MAX: usize = 1024;
 const BATCH_BYTES_MAX: usize = 4 << 20;
 /// A write is closed once it and the replies to its entries take so much memory: a short command may write a lot.
 const WRITE_BYTES_MAX: usize = 32 << 20;
+/// No further command of an entry is executed once those before it wrote and answered so much. What an entry means must
+/// not depend on the binary that executes it: never change this.
+const BATCHED_WRITE_BYTES_MAX: usize = 16 << 20;
 /// Batches from here on would keep Raft's core waiting on this worker.
-const LONG_BATCH_ENTRIES: usize = 64;
+const LONG_BATCH_COMMANDS: usize = 256;
 const LONG_BATCH_BYTES: usize = 256 << 10;
 
 /// The state machine as openraft drives it. Cloning shares it.
@@ -59,9 +62,13 @@ impl<M: Machine> StateStore<M> {
 
     /// Applies entries that follow each other, and answers their proposers.
     fn apply_batch(&mut self, entries: Vec<EntryResponder<TypeConfig>>, bytes: usize) -> io::Result<()> {
-        let long = entries.len() > LONG_BATCH_ENTRIES
-            || bytes > LONG_BATCH_BYTES
-            || entries.iter().any(|(entry, _)| is_long(&self.shared.machine, entry));
+        let mut commands = 0;
+        let long = bytes > LONG_BATCH_BYTES
+            || entries.iter().any(|(entry, _)| {
+                let (more, long) = weigh(&self.shared.machine, entry);
+                commands += more;
+                long || commands > LONG_BATCH_COMMANDS
+            });
         if long { off_the_core(|| self.apply_entries(entries)) } else { self.apply_entries(entries) }
     }
 
@@ -109,7 +116,7 @@ impl<M: Machine> StateStore<M> {
                 published.push(AppliedEvents { index: entry.index(), events });
             }
             if let Some(responder) = responder {
-                reply_bytes += if let Outcome::Reply(reply) = &outcome { reply.len() } else { 0 };
+                reply_bytes += outcome.bytes();
                 replies.push((responder, outcome));
             }
             if txn.bytes() + reply_bytes > WRITE_BYTES_MAX {
@@ -189,9 +196,17 @@ fn check_apply_version<M: Machine>(rows: &dyn Read) -> io::Result<()> {
     Err(corrupt(format!("the cluster runs apply version {version}, this binary knows {ours}: upgrade this node")))
 }
 
-fn is_long<M: Machine>(machine: &M, entry: &Entry) -> bool {
-    let Payload::Normal(command) = &entry.payload else { return false };
-    command.kind == CommandKind::App && machine.is_long(&command.data)
+/// How many commands the entry holds, and whether one of them may take long.
+fn weigh<M: Machine>(machine: &M, entry: &Entry) -> (usize, bool) {
+    let Payload::Normal(command) = &entry.payload else { return (1, false) };
+    match command.kind {
+        CommandKind::System => (1, false),
+        CommandKind::App => (1, machine.is_long(&command.data)),
+        CommandKind::AppBatch => match codec::decode_batch(command.data.clone()) {
+            Ok(batch) => (batch.len(), batch.iter().any(|one| machine.is_long(one))),
+            Err(_) => (1, false),
+        },
+    }
 }
 
 fn is_system(entry: &Entry) -> bool {
@@ -232,17 +247,32 @@ fn execute<M: Machine>(
             check_apply_version::<M>(txn)?;
             Ok(Outcome::Reply(codec::encode(&reply)?))
         }
-        CommandKind::App => {
+        CommandKind::App | CommandKind::AppBatch => {
             let context = ApplyContext {
                 index: entry.index(),
                 term,
                 leader: command.proposer,
                 apply_version: system::apply_version(txn)?,
             };
-            let reply = shared.machine.apply(&context, &command.data, txn, events);
-            reply.map(Outcome::Reply).map_err(|error| {
-                corrupt(format!("log entry {} cannot be executed by this binary: {error}", entry.log_id))
-            })
+            let unreadable =
+                |error| corrupt(format!("log entry {} cannot be executed by this binary: {error}", entry.log_id));
+            if command.kind == CommandKind::App {
+                let reply = shared.machine.apply(&context, &command.data, txn, events);
+                return reply.map(Outcome::Reply).map_err(unreadable);
+            }
+            let before = txn.bytes();
+            let mut replies = Vec::new();
+            let mut reply_bytes = 0;
+            for command in codec::decode_batch(command.data.clone())? {
+                // The same on every node, whatever else is in this write: the proposer sends the rest once more.
+                if txn.bytes() - before + reply_bytes > BATCHED_WRITE_BYTES_MAX {
+                    break;
+                }
+                let reply = shared.machine.apply(&context, &command, txn, events).map_err(unreadable)?;
+                reply_bytes += reply.len();
+                replies.push(reply);
+            }
+            Ok(Outcome::Replies(replies))
         }
     }
 }

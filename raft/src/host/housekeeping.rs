@@ -13,8 +13,9 @@ use crate::machine::Machine;
 use crate::system::{self, Alarm, AlarmKind, SystemCommand};
 
 const PERIOD: Duration = Duration::from_secs(1);
-/// The log is purged in steps of at least this many entries.
+/// The log is purged in steps of at least this many entries, or of so many bytes: an entry holds one command or many.
 const PURGE_STEP: u64 = 1_000;
+const PURGE_STEP_BYTES: u64 = 1 << 20;
 
 const SUBMIT_TIMEOUT: Duration = Duration::from_secs(2);
 /// Rounds between two comparisons of all nodes' state hashes.
@@ -102,7 +103,8 @@ impl<M: Machine> HostCore<M> {
             self.raft.trigger().snapshot().await.map_err(std::io::Error::other)?;
         }
         let upto = self.log.purge_point(self.config.keep_log_bytes, KEEP_LOG_ENTRIES).unwrap_or(0).min(snapshot);
-        if upto >= purged + PURGE_STEP {
+        let bytes = self.log.bytes_after(purged).saturating_sub(self.log.bytes_after(upto));
+        if upto >= purged + PURGE_STEP || (upto > purged && bytes >= PURGE_STEP_BYTES) {
             self.raft.trigger().purge_log(upto).await.map_err(std::io::Error::other)?;
             let (log, busy) = (self.log.clone(), self.reclaiming.clone());
             if !busy.swap(true, Ordering::AcqRel) {

@@ -66,11 +66,22 @@ impl<M: Machine> HostCore<M> {
                     let decoded = codec::decode::<SystemCommand>(&command.data);
                     ("system", decoded.map_or_else(|error| error.to_string(), |command| command.to_string()))
                 }
+                Payload::Normal(command) if command.kind == CommandKind::AppBatch => ("batch", self.describe(command)),
                 Payload::Normal(command) => ("command", self.shared.machine.describe(&command.data)),
             };
             LogLine { index: entry.index(), term: **entry.log_id.committed_leader_id(), kind, text }
         };
         Ok(entries.into_iter().map(line).collect())
+    }
+
+    fn describe(&self, batch: &crate::types::Command) -> String {
+        match codec::decode_batch(batch.data.clone()) {
+            Ok(commands) => {
+                let lines: Vec<_> = commands.iter().map(|command| self.shared.machine.describe(command)).collect();
+                lines.join("; ")
+            }
+            Err(error) => error.to_string(),
+        }
     }
 
     /// State hashes at recently applied indexes, newest first, to compare nodes at a common one.

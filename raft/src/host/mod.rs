@@ -1,6 +1,7 @@
 //! The host: one node of the replicated state machine, as the rest of the process uses it.
 
 mod barrier;
+mod batch;
 mod bootstrap;
 mod clock;
 mod config;

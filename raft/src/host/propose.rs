@@ -3,14 +3,13 @@
 use bytes::Bytes;
 use openraft::errors::ClientWriteError;
 use openraft::impls::OneshotResponder;
-use tokio::sync::OwnedSemaphorePermit;
 
 use super::start::HostCore;
 use crate::codec;
 use crate::error::ProposeError;
 use crate::machine::Machine;
 use crate::system::{AlarmKind, SystemCommand, SystemReply};
-use crate::types::{Command, CommandKind, CommittedLeaderId, Outcome};
+use crate::types::{Command, CommandKind, CommittedLeaderId, Outcome, TypeConfig};
 
 /// The largest proposal, in bytes. Smaller than a peer message, and large enough for any schema.
 pub const PROPOSAL_BYTES_MAX: usize = 16 << 20;
@@ -55,50 +54,89 @@ impl<M: Machine> HostCore<M> {
         }
         let cost = u32::try_from(bytes.max(PROPOSAL_BYTES_MIN)).unwrap_or(u32::MAX);
         let room = self.in_flight.clone().try_acquire_many_owned(cost).map_err(|_| ProposeError::Busy)?;
-        self.write(CommandKind::App, proposal.command, proposal.term, Some(room)).await
+        if current < M::BATCHES_SINCE {
+            return self.write(CommandKind::App, proposal.command, proposal.term, room).await;
+        }
+        match self.batches.flight() {
+            Some(flight) => self.write(CommandKind::App, proposal.command, proposal.term, (room, flight)).await,
+            None => self.batches.join(proposal.command, proposal.term, room).await,
+        }
     }
 
     /// Proposes a command of the host itself.
     pub(crate) async fn propose_system(&self, command: &SystemCommand) -> Result<SystemReply, ProposeError> {
         let data = codec::encode(command).map_err(|_| ProposeError::Stopped)?;
-        let applied = self.write(CommandKind::System, data.into(), None, None).await?;
+        let applied = self.write(CommandKind::System, data.into(), None, ()).await?;
         codec::decode(&applied.reply).map_err(|_| ProposeError::Stopped)
     }
 
+    /// Writes one entry of one command. It takes its room until it is done, whether or not the caller still waits.
     async fn write(
         &self,
         kind: CommandKind,
         data: Bytes,
         term: Option<u64>,
-        room: Option<OwnedSemaphorePermit>,
+        room: impl Send + 'static,
     ) -> Result<Applied, ProposeError> {
+        let entry = self.start_write(kind, data, term).await?;
+        let done = tokio::spawn(async move {
+            let _room = room;
+            entry.outcome().await
+        });
+        match done.await.map_err(|_| ProposeError::Unknown)?? {
+            Written { index, term, outcome: Outcome::Reply(reply) } => Ok(Applied { index, term, reply }),
+            _ => Err(ProposeError::NotLeader { leader: self.leadership.borrow().leader }),
+        }
+    }
+
+    /// Hands an entry to Raft, if this node leads (the named term).
+    pub(super) async fn start_write(
+        &self,
+        kind: CommandKind,
+        data: Bytes,
+        term: Option<u64>,
+    ) -> Result<Writing, ProposeError> {
         let leadership = *self.leadership.borrow();
-        let not_leader = ProposeError::NotLeader { leader: leadership.leader };
         if !leadership.is_self || term.is_some_and(|term| term != leadership.term) {
-            return Err(not_leader);
+            return Err(ProposeError::NotLeader { leader: leadership.leader });
         }
         let term = leadership.term;
         let command = Command { kind, term, proposer: self.identity.node_id, data };
         let (responder, response) = OneshotResponder::new_pair();
         let write = self.raft.write(command).with_leader(CommittedLeaderId::new(term)).responder(responder);
         write.await.map_err(|_| ProposeError::Stopped)?;
-        // The entry takes its room until it is done, whether or not the caller still waits.
-        let done = tokio::spawn(async move {
-            let _room = room;
-            response.await
-        });
+        Ok(Writing { term, response })
+    }
+}
+
+/// An entry that was executed, or that its fence kept from being executed.
+#[derive(Clone, Debug)]
+pub(super) struct Written {
+    pub index: u64,
+    pub term: u64,
+    pub outcome: Outcome,
+}
+
+type Response =
+    openraft::type_config::alias::OneshotReceiverOf<TypeConfig, openraft::raft::ClientWriteResult<TypeConfig>>;
+
+/// An entry on its way.
+pub(super) struct Writing {
+    term: u64,
+    response: Response,
+}
+
+impl Writing {
+    pub async fn outcome(self) -> Result<Written, ProposeError> {
         // A dropped responder means that the core stopped with the entry on its way.
-        match done.await.map_err(|_| ProposeError::Unknown)?.map_err(|_| ProposeError::Unknown)? {
-            Ok(response) => match response.data {
-                Outcome::Reply(reply) => Ok(Applied { index: response.log_id.index(), term, reply }),
-                Outcome::Fenced | Outcome::Empty => Err(not_leader),
-            },
+        match self.response.await.map_err(|_| ProposeError::Unknown)? {
+            Ok(response) => Ok(Written { index: response.log_id.index(), term: self.term, outcome: response.data }),
             Err(ClientWriteError::ForwardToLeader(forward)) => {
                 Err(ProposeError::NotLeader { leader: forward.leader_id })
             }
             Err(ClientWriteError::LogEntryDiscarded(_)) => Err(ProposeError::Unknown),
             Err(ClientWriteError::ChangeMembershipError(_) | ClientWriteError::PreconditionFailed(_)) => {
-                Err(not_leader)
+                Err(ProposeError::NotLeader { leader: None })
             }
         }
     }

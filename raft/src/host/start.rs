@@ -14,6 +14,7 @@ use tokio::sync::{Semaphore, broadcast, watch};
 use tokio::time::Instant;
 
 use super::barrier::LeaderChecks;
+use super::batch::{self, Batches};
 use super::config::HostConfig;
 use super::read::FollowerChecks;
 use super::{bootstrap, housekeeping};
@@ -31,8 +32,9 @@ use crate::storage::wal::Wal;
 use crate::system::Alarm;
 use crate::types::{Leadership, Member, NodeId, TypeConfig};
 
-/// Threads for Raft, its peers and apply; client load runs on other threads.
-const RAFT_THREADS: usize = 2;
+/// Threads for Raft, its peers and apply; client load runs on other threads. What each of them does follows from what
+/// another one did: a second thread mostly adds the time to wake it. A long apply leaves this one by itself.
+const RAFT_THREADS: usize = 1;
 /// How long a stopping node waits for its own tasks.
 const STOP_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -51,6 +53,7 @@ pub struct HostCore<M: Machine> {
     pub(super) leadership: watch::Receiver<Leadership>,
     pub(super) follower_checks: FollowerChecks,
     pub(super) in_flight: Arc<Semaphore>,
+    pub(super) batches: Batches,
     pub(super) retry_pause: Duration,
     /// A purged log is being given back to the disk.
     pub(super) reclaiming: Arc<AtomicBool>,
@@ -175,6 +178,7 @@ impl<M: Machine> HostCore<M> {
             leadership,
             follower_checks: FollowerChecks::default(),
             in_flight: Arc::new(Semaphore::new(config.max_proposal_bytes_in_flight)),
+            batches: Batches::default(),
             retry_pause: Duration::from_millis(config.heartbeat_ms.clamp(5, 50)),
             reclaiming: Arc::new(AtomicBool::new(false)),
             changing: tokio::sync::Mutex::new(()),
@@ -191,6 +195,7 @@ impl<M: Machine> HostCore<M> {
 
     fn spawn_tasks(self: &Arc<Self>) {
         tokio::spawn(watch_failure(self.clone()));
+        tokio::spawn(batch::run(self.clone()));
         tokio::spawn(hold_elections(self.clone()));
         tokio::spawn(bootstrap::run(self.clone()));
         tokio::spawn(housekeeping::run(self.clone()));

@@ -29,6 +29,8 @@ pub enum Op {
     Delete(Vec<u8>),
     /// Writes the key, then takes it back.
     Reject(Vec<u8>),
+    /// Gives the second key the value of the first: a short command that may write a lot.
+    Copy(Vec<u8>, Vec<u8>),
 }
 
 impl Op {
@@ -41,6 +43,7 @@ impl Op {
             Op::Put(key, value) => (b'p', key, value),
             Op::Delete(key) => (b'd', key, &[]),
             Op::Reject(key) => (b'r', key, &[]),
+            Op::Copy(from, to) => (b'c', from, to),
         };
         [&[tag, u8::try_from(key.len()).unwrap()], key, value].concat().into()
     }
@@ -53,6 +56,7 @@ impl Op {
             b'p' => Some(Op::put(key, value)),
             b'd' => Some(Op::Delete(key.to_vec())),
             b'r' => Some(Op::Reject(key.to_vec())),
+            b'c' => Some(Op::Copy(key.to_vec(), value.to_vec())),
             _ => None,
         }
     }
@@ -72,12 +76,16 @@ impl Machine for TestMachine {
     ) -> io::Result<Vec<u8>> {
         let op = Op::decode(command).ok_or_else(|| io::Error::from(io::ErrorKind::InvalidData))?;
         let key = match &op {
-            Op::Put(key, _) | Op::Delete(key) | Op::Reject(key) => key.clone(),
+            Op::Put(key, _) | Op::Delete(key) | Op::Reject(key) | Op::Copy(_, key) => key.clone(),
         };
         let old = txn.get(Space::STATE, &key)?.unwrap_or_default();
         match op {
             Op::Put(key, value) => txn.put(Space::STATE, key, value),
             Op::Delete(key) => txn.delete(Space::STATE, key),
+            Op::Copy(from, to) => {
+                let value = txn.get(Space::STATE, &from)?.unwrap_or_default();
+                txn.put(Space::STATE, to, value);
+            }
             Op::Reject(key) => {
                 let mark = txn.mark();
                 txn.put(Space::STATE, key, *b"never seen");

@@ -27,25 +27,56 @@ async fn what_is_written_is_read_on_every_node() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn many_proposals_at_once_are_all_executed_and_yield_events() {
+async fn many_proposals_at_once_share_entries_and_each_gets_its_own_reply() {
+    const MANY: usize = 500;
     let cluster = Cluster::start(3).await;
+    let puts = |round: &'static str| {
+        let cluster = &cluster;
+        let one = move |number| async move {
+            cluster.propose(&Op::put(format!("key{number}"), format!("{round}{number}"))).await
+        };
+        futures::future::join_all((0..MANY).map(one))
+    };
+    puts("first").await;
     let leader = cluster.leader().await;
     let mut events = leader.events();
-    let puts = (0..500).map(|number| Op::put(format!("key{number}"), b"v"));
-    let all = futures::future::join_all(puts.map(|op| async move { op }).map(|op| {
-        let cluster = &cluster;
-        async move { cluster.propose(&op.await).await }
-    }))
-    .await;
-    let mut indexes: Vec<u64> = all.iter().map(|applied| applied.index).collect();
+    let second = puts("second").await;
+    for (number, applied) in second.iter().enumerate() {
+        assert_eq!(applied.reply, format!("first{number}").into_bytes(), "the reply is the value before");
+    }
+    let mut indexes: Vec<u64> = second.iter().map(|applied| applied.index).collect();
     indexes.sort_unstable();
+    let newest = indexes[MANY - 1];
     indexes.dedup();
-    assert_eq!(indexes.len(), 500, "every proposal has its own place in the log");
-    let mut last = 0;
-    while last < indexes[499] && leader.node_id() == cluster.leader().await.node_id() {
+    assert!(indexes.len() < MANY / 2, "{} entries for {MANY} proposals", indexes.len());
+    let (mut last, mut seen) = (0, 0);
+    while last < newest && leader.node_id() == cluster.leader().await.node_id() {
         let event = tokio::time::timeout(Duration::from_secs(30), events.recv()).await.unwrap().unwrap();
         assert!(event.index > last, "events come in the order of the log");
-        last = event.index;
+        (last, seen) = (event.index, seen + event.events.len());
+    }
+    assert!(last < newest || seen == MANY, "an event for each command");
+    cluster.agree([1, 2, 3]).await;
+    let lines = leader.log_lines(indexes[0], indexes.len()).unwrap();
+    let batch = lines.iter().find(|line| line.kind == "batch").unwrap();
+    assert!(batch.text.matches("Put").count() > 1, "{batch:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn commands_that_write_more_than_an_entry_may_go_on_in_the_next_one() {
+    let cluster = Cluster::start(3).await;
+    // Copies of 3 MiB each: an entry may write 16 MiB.
+    cluster.propose(&Op::put("source", vec![b'x'; 3 << 20])).await;
+    let copies = (0..20).map(|number| {
+        let cluster = &cluster;
+        async move { cluster.propose(&Op::Copy(b"source".to_vec(), format!("copy{number}").into_bytes())).await }
+    });
+    let all = futures::future::join_all(copies).await;
+    assert!(all.iter().all(|applied| applied.reply.is_empty()), "each was executed once: nothing stood there before");
+    for id in [1, 2, 3] {
+        for number in 0..20 {
+            assert_eq!(cluster.read(id, &format!("copy{number}")).await.map(|value| value.len()), Some(3 << 20));
+        }
     }
     cluster.agree([1, 2, 3]).await;
 }
