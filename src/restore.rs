@@ -16,7 +16,7 @@ pub use roost_raft::restore::{Restored, in_use};
 use roost_raft::types::{Member, NodeId};
 
 use crate::pb::store::{Clock, IdCounter};
-use crate::state::tables::{CLOCK, ID_COUNTER, REPLIES, RETIRED, SESSIONS};
+use crate::state::tables::{CLOCK, ID_COUNTER, REPLIES, REPLY_PAGES, RETIRED, SESSIONS};
 use crate::state::{View, keyspace};
 
 /// Ids that are left out: more than any cluster gives out between its last backup and its loss.
@@ -61,6 +61,7 @@ fn skip_ids(txn: &mut Txn<'_>) -> io::Result<()> {
 fn end_sessions(txn: &mut Txn<'_>) -> io::Result<()> {
     SESSIONS.clear(txn)?;
     REPLIES.clear(txn)?;
+    REPLY_PAGES.clear(txn)?;
     RETIRED.clear(txn)?;
     // Without that row no entry was ever applied, and the first one is yet to found the cluster.
     if let Some(clock) = CLOCK.get(txn, &())? {
@@ -146,6 +147,7 @@ mod tests {
         let mut tables = rewritten(with_sessions());
         assert!(SESSIONS.page(&tables, &(), None, 9).unwrap().is_empty());
         assert!(REPLIES.page(&tables, &(), None, 9).unwrap().is_empty());
+        assert!(REPLY_PAGES.page(&tables, &(), None, 9).unwrap().is_empty());
         assert!(RETIRED.page(&tables, &(), None, 9).unwrap().is_empty());
         assert_eq!(CLOCK.get(&tables, &()).unwrap(), Some(Clock { now_ms: 5000, ..Clock::default() }));
         let reply = apply(&mut tables, 100, 8000, 0);

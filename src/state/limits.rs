@@ -32,7 +32,11 @@ pub const SWEEP_INTERVAL_MS: u64 = 60 * 1000;
 pub const SWEEP_SESSIONS: usize = 16;
 /// Acknowledged replies are deleted when there may be so many: one range read pays for all of them.
 pub const FORGET_BATCH: u64 = 64;
-/// Replies deleted by one apply.
+/// Sequences whose short replies share a row.
+pub const REPLIES_PER_PAGE: u64 = 32;
+/// Longer replies have rows of their own: a page is written again with each reply that it gets.
+pub const MAX_PAGED_REPLY_BYTES: usize = 128;
+/// Rows of replies deleted by one apply, of either kind.
 pub const FORGET_STEP: usize = 256;
 /// Replies above this are not kept for copies of their request: sessions hold up to 65,536 of them a node.
 pub const MAX_KEPT_REPLY_BYTES: usize = 64 << 10;

@@ -18,6 +18,7 @@
 //! | 0x10 | session               | node u64                    | `Session`        |
 //! | 0x11 | reply                 | node, boot, sequence u64    | `StoredReply`    |
 //! | 0x12 | retired               | node, boot u64              | `RetiredReplies` |
+//! | 0x13 | reply page            | node, boot, page u64        | `ReplyPage`      |
 //! | 0x20 | database              | id i64                      | `Database`       |
 //! | 0x21 | database name         | name                        | `Reference`      |
 //! | 0x22 | database use          | database i64                | `DatabaseUse`    |
@@ -106,7 +107,8 @@ pub struct Roost;
 impl Machine for Roost {
     type Event = Event;
 
-    const APPLY_VERSION: u32 = 2;
+    const APPLY_VERSION: u32 = 3;
+    const BATCHES_SINCE: u32 = 3;
 
     fn apply(
         &self,
@@ -128,8 +130,8 @@ impl Machine for Roost {
         let bytes = encoded(&reply)?;
         if let Some(open) = open {
             match reply.for_copies(&bytes) {
-                None => open.close(txn, &mut clock, &bytes)?,
-                Some(shorter) => open.close(txn, &mut clock, &encoded(&shorter)?)?,
+                None => open.close(txn, &mut clock, context.apply_version, &bytes)?,
+                Some(shorter) => open.close(txn, &mut clock, context.apply_version, &encoded(&shorter)?)?,
             }
         }
         retire::proceed(txn, &mut clock)?;

@@ -5,13 +5,15 @@ use std::io;
 
 use roost_raft::kv::Txn;
 
-use super::limits::{SESSION_IDLE_MS, SWEEP_INTERVAL_MS, SWEEP_SESSIONS};
+use super::limits::{REPLIES_PER_PAGE, SESSION_IDLE_MS, SWEEP_INTERVAL_MS, SWEEP_SESSIONS};
 use super::session::forget;
-use super::tables::{RETIRED, SESSIONS};
+use super::tables::{REPLY_PAGES, RETIRED, SESSIONS};
 use crate::pb::store;
 
 /// Gives the session's replies up; [`proceed`] deletes them.
 pub(super) fn replies(txn: &mut Txn<'_>, clock: &mut store::Clock, node: u64, row: &store::Session) -> io::Result<()> {
+    // Nothing is added to the last page any more, or it starts anew.
+    REPLY_PAGES.delete(txn, &(node, row.boot, row.next_sequence / REPLIES_PER_PAGE));
     if row.forgotten_below >= row.next_sequence {
         return Ok(());
     }

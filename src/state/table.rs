@@ -132,6 +132,16 @@ impl<K: Key, V: Message + Default> Table<K, V> {
         txn.put(Space::STATE, self.key(key), row.encode_to_vec());
     }
 
+    /// Adds what `more` has to the row, which is made if there is none: fields laid behind a message's are merged into
+    /// it.
+    pub fn merge(&self, txn: &mut Txn<'_>, key: &K, more: &V) -> io::Result<()> {
+        let key = self.key(key);
+        let mut row = txn.get(Space::STATE, &key)?.unwrap_or_default();
+        row.extend_from_slice(&more.encode_to_vec());
+        txn.put(Space::STATE, key, row);
+        Ok(())
+    }
+
     pub fn delete(&self, txn: &mut Txn<'_>, key: &K) {
         txn.delete(Space::STATE, self.key(key));
     }

@@ -12,6 +12,8 @@ pub const TOTALS: Table<(), store::Totals> = Table::new(0x04, "totals");
 pub const SESSIONS: Table<u64, store::Session> = Table::new(0x10, "session");
 /// By node, boot, sequence.
 pub const REPLIES: Table<(u64, u64, u64), store::StoredReply> = Table::new(0x11, "reply");
+/// By node, boot, sequence / `REPLIES_PER_PAGE`.
+pub const REPLY_PAGES: Table<(u64, u64, u64), store::ReplyPage> = Table::new(0x13, "reply page");
 /// By node, boot.
 pub const RETIRED: Table<(u64, u64), store::RetiredReplies> = Table::new(0x12, "retired");
 

@@ -16,10 +16,17 @@ pub const START_MS: u64 = 1_732_245_423_000;
 pub const TS: u64 = START_MS << 18;
 
 /// One node's state, with the log position it has reached.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub struct World {
     pub tables: MemTables,
     pub index: u64,
+    pub apply_version: u32,
+}
+
+impl Default for World {
+    fn default() -> Self {
+        World { tables: MemTables::default(), index: 0, apply_version: Roost::APPLY_VERSION }
+    }
 }
 
 impl World {
@@ -35,7 +42,7 @@ impl World {
         let mut results = Vec::new();
         for entry in entries {
             self.index += 1;
-            let context = ApplyContext { index: self.index, term: 1, leader: 1, apply_version: 1 };
+            let context = ApplyContext { index: self.index, term: 1, leader: 1, apply_version: self.apply_version };
             let mut events = Vec::new();
             let reply = Roost.apply(&context, &entry.encode().unwrap(), &mut txn, &mut events).unwrap();
             results.push((reply, events));
@@ -93,7 +100,7 @@ impl World {
     /// Every row but the clock's and the sessions'.
     pub fn facts(&self) -> BTreeMap<Vec<u8>, Vec<u8>> {
         let mut rows = self.rows();
-        rows.retain(|key, _| !matches!(key[0], 0x01 | 0x10..=0x12));
+        rows.retain(|key, _| !matches!(key[0], 0x01 | 0x10..=0x13));
         rows
     }
 
