@@ -170,7 +170,8 @@ impl KnownRows {
     }
 }
 
-/// What a write takes in a [`Txn`] beside its bytes.
+/// What a write takes in a [`Txn`] beside its bytes. Which commands of a shared entry are executed depends on it (see
+/// `BATCHED_WRITE_BYTES_MAX` of apply/store.rs): a change needs a new apply version.
 const ROW_BYTES: usize = 128;
 
 /// A point in a [`Txn`] to roll back to.
@@ -198,7 +199,7 @@ impl<'a> Txn<'a> {
         self.undo.push((slot, old));
     }
 
-    /// About how much memory the writes take.
+    /// About how much memory the writes take. Depends on the writes alone, so it is the same on every node.
     pub fn bytes(&self) -> usize {
         self.bytes
     }

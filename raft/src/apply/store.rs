@@ -33,7 +33,8 @@ const BATCH_BYTES_MAX: usize = 4 << 20;
 /// A write is closed once it and the replies to its entries take so much memory: a short command may write a lot.
 const WRITE_BYTES_MAX: usize = 32 << 20;
 /// No further command of an entry is executed once those before it wrote and answered so much. What an entry means must
-/// not depend on the binary that executes it: never change this.
+/// not depend on the binary that executes it: a change of this, or of how [`Txn::bytes`] counts, needs a new apply
+/// version.
 const BATCHED_WRITE_BYTES_MAX: usize = 16 << 20;
 /// Batches from here on would keep Raft's core waiting on this worker.
 const LONG_BATCH_COMMANDS: usize = 256;
