@@ -200,7 +200,8 @@ async fn a_guarded_api_wants_the_secret() {
 async fn an_api_that_is_not_enabled_is_not_there() {
     let nodes = cluster_with(None).await;
     assert_eq!(kv(&nodes[0]).await.range(get("a")).await.unwrap_err().code(), Code::Unimplemented);
-    let mut open = AuthClient::new(dial(&cluster().await[0].client).await);
+    let nodes = cluster().await;
+    let mut open = AuthClient::new(dial(&nodes[0].client).await);
     let token = AuthenticateRequest { name: "root".into(), password: "x".into() };
     let disabled = "etcdserver: authentication is not enabled";
     assert_told(open.authenticate(token).await, Code::FailedPrecondition, disabled);
