@@ -1,13 +1,13 @@
-//! One handler for each method: unpack, ask the catalog or the oracle, answer.
+//! One handler for each method.
 
 use std::sync::Arc;
 
 use tonic::{Request, Response, Status};
 
 use super::VERSION;
-use super::data_plane::refusal;
-use crate::call::Call;
-use crate::failure::{Failure, answer};
+use super::data_plane::refused;
+use crate::failure::Failure;
+use crate::handler::{Asked, handlers};
 use crate::health::Health;
 use crate::leader::tso::Oracle;
 use crate::pb::common::{self, ServerInfo};
@@ -20,7 +20,7 @@ use crate::pb::milvus::{
     HybridSearchRequest, InsertRequest, MutationResult, QueryRequest, QueryResults, RunAnalyzerRequest,
     RunAnalyzerResponse, SearchRequest, SearchResults, ShowCollectionsRequest, ShowCollectionsResponse, UpsertRequest,
 };
-use crate::rootcoord::{Catalog, Which, database_of};
+use crate::rootcoord::{Catalog, Which};
 
 /// The service; cheap to clone.
 #[derive(Clone)]
@@ -32,32 +32,30 @@ pub struct Gateway {
 
 impl Gateway {
     /// A client's identity is a timestamp: unique for ever, on whichever node it connects.
-    async fn identify(&self, call: &Call, database: &str) -> Result<i64, Failure> {
-        let timestamp = self.oracle.allocate(1, call.deadline).await?;
-        self.catalog.require_database(call, database).await?;
-        // 46 bits of milliseconds and 18 of a counter: positive until the year 4199.
-        Ok(timestamp.cast_signed())
-    }
-}
-
-#[tonic::async_trait]
-impl MilvusService for Gateway {
-    async fn connect(&self, request: Request<ConnectRequest>) -> Result<Response<ConnectResponse>, Status> {
-        let call = Call::of(&request)?;
-        let identifier = self.identify(&call, database_of("", request.metadata())).await;
+    async fn identify(&self, asked: &Asked<ConnectRequest>) -> Result<ConnectResponse, Failure> {
+        let timestamp = self.oracle.allocate(1, asked.call.deadline).await?;
+        self.catalog.require_database(&asked.call, asked.database("")).await?;
         let server_info = ServerInfo {
             build_tags: VERSION.to_owned(),
             deploy_mode: "DISTRIBUTED".to_owned(),
             ..ServerInfo::default()
         };
-        let accepted = |identifier| ConnectResponse {
+        Ok(ConnectResponse {
             status: Some(common::Status::default()),
             server_info: Some(server_info),
-            identifier,
-        };
-        answer(identifier.map(accepted), |status| ConnectResponse { status: Some(status), ..Default::default() })
+            // 46 bits of milliseconds and 18 of a counter: positive until the year 4199.
+            identifier: timestamp.cast_signed(),
+        })
     }
 
+    async fn timestamp(&self, asked: &Asked<AllocTimestampRequest>) -> Result<AllocTimestampResponse, Failure> {
+        let timestamp = self.oracle.allocate(1, asked.call.deadline).await?;
+        Ok(AllocTimestampResponse { status: Some(common::Status::default()), timestamp })
+    }
+}
+
+#[tonic::async_trait]
+impl MilvusService for Gateway {
     async fn get_version(&self, _request: Request<GetVersionRequest>) -> Result<Response<GetVersionResponse>, Status> {
         let status = Some(common::Status::default());
         Ok(Response::new(GetVersionResponse { status, version: VERSION.to_owned() }))
@@ -77,109 +75,41 @@ impl MilvusService for Gateway {
         Ok(Response::new(self.health.component_states("proxy")))
     }
 
-    async fn alloc_timestamp(
-        &self,
-        request: Request<AllocTimestampRequest>,
-    ) -> Result<Response<AllocTimestampResponse>, Status> {
-        let call = Call::of(&request)?;
-        let result = self.oracle.allocate(1, call.deadline).await.map_err(Failure::from);
-        let reply = |status, timestamp| AllocTimestampResponse { status: Some(status), timestamp };
-        answer(result.map(|timestamp| reply(common::Status::default(), timestamp)), |status| reply(status, 0))
-    }
+    handlers! {
+        connect(ConnectRequest) -> ConnectResponse = |this, asked| this.identify(asked);
+        alloc_timestamp(AllocTimestampRequest) -> AllocTimestampResponse = |this, asked| this.timestamp(asked);
 
-    async fn create_collection(
-        &self,
-        request: Request<CreateCollectionRequest>,
-    ) -> Result<Response<common::Status>, Status> {
-        let call = Call::of(&request)?;
-        let database = database_of(&request.get_ref().db_name, request.metadata());
-        let result = self.catalog.create(&call, database, request.get_ref()).await;
-        answer(result.map(|()| common::Status::default()), |status| status)
-    }
+        // Collections.
+        create_collection(CreateCollectionRequest) -> common::Status =
+            |this, asked| this.catalog.create_collection(asked);
+        drop_collection(DropCollectionRequest) -> common::Status = |this, asked| this.catalog.drop_collection(asked);
+        has_collection(HasCollectionRequest) -> BoolResponse = |this, asked| this.catalog.has_collection(asked);
+        describe_collection(DescribeCollectionRequest) -> DescribeCollectionResponse =
+            |this, asked| this.catalog.describe_collection(asked, Which::Client);
+        show_collections(ShowCollectionsRequest) -> ShowCollectionsResponse =
+            |this, asked| this.catalog.show_collections(asked);
+        alter_collection(AlterCollectionRequest) -> common::Status = |this, asked| this.catalog.alter_collection(asked);
 
-    async fn drop_collection(
-        &self,
-        request: Request<DropCollectionRequest>,
-    ) -> Result<Response<common::Status>, Status> {
-        let call = Call::of(&request)?;
-        let database = database_of(&request.get_ref().db_name, request.metadata());
-        let result = self.catalog.remove(&call, database, &request.get_ref().collection_name).await;
-        answer(result.map(|()| common::Status::default()), |status| status)
-    }
+        // Partitions.
 
-    async fn has_collection(&self, request: Request<HasCollectionRequest>) -> Result<Response<BoolResponse>, Status> {
-        let call = Call::of(&request)?;
-        let database = database_of(&request.get_ref().db_name, request.metadata());
-        let result = self.catalog.has(&call, database, &request.get_ref().collection_name).await;
-        let reply = |value, status| BoolResponse { status: Some(status), value };
-        answer(result.map(|value| reply(value, common::Status::default())), |status| reply(false, status))
-    }
+        // Aliases.
 
-    async fn describe_collection(
-        &self,
-        request: Request<DescribeCollectionRequest>,
-    ) -> Result<Response<DescribeCollectionResponse>, Status> {
-        let call = Call::of(&request)?;
-        let database = database_of(&request.get_ref().db_name, request.metadata());
-        let result = self.catalog.describe(&call, database, request.get_ref(), Which::Client).await;
-        answer(result, |status| DescribeCollectionResponse { status: Some(status), ..Default::default() })
-    }
+        // Databases.
 
-    async fn show_collections(
-        &self,
-        request: Request<ShowCollectionsRequest>,
-    ) -> Result<Response<ShowCollectionsResponse>, Status> {
-        let call = Call::of(&request)?;
-        let database = database_of(&request.get_ref().db_name, request.metadata());
-        let result = self.catalog.show(&call, database, request.get_ref()).await;
-        answer(result, |status| ShowCollectionsResponse { status: Some(status), ..Default::default() })
-    }
+        // Users, roles and grants.
 
-    async fn alter_collection(
-        &self,
-        request: Request<AlterCollectionRequest>,
-    ) -> Result<Response<common::Status>, Status> {
-        let call = Call::of(&request)?;
-        let database = database_of(&request.get_ref().db_name, request.metadata());
-        let result = self.catalog.alter(&call, database, request.get_ref()).await;
-        answer(result.map(|()| common::Status::default()), |status| status)
-    }
+        // Indexes.
 
-    async fn insert(&self, _request: Request<InsertRequest>) -> Result<Response<MutationResult>, Status> {
-        Ok(Response::new(MutationResult { status: Some(refusal("Insert")) }))
-    }
+        // Load and release.
 
-    async fn delete(&self, _request: Request<DeleteRequest>) -> Result<Response<MutationResult>, Status> {
-        Ok(Response::new(MutationResult { status: Some(refusal("Delete")) }))
-    }
-
-    async fn upsert(&self, _request: Request<UpsertRequest>) -> Result<Response<MutationResult>, Status> {
-        Ok(Response::new(MutationResult { status: Some(refusal("Upsert")) }))
-    }
-
-    async fn search(&self, _request: Request<SearchRequest>) -> Result<Response<SearchResults>, Status> {
-        Ok(Response::new(SearchResults { status: Some(refusal("Search")) }))
-    }
-
-    async fn hybrid_search(&self, _request: Request<HybridSearchRequest>) -> Result<Response<SearchResults>, Status> {
-        Ok(Response::new(SearchResults { status: Some(refusal("HybridSearch")) }))
-    }
-
-    async fn query(&self, _request: Request<QueryRequest>) -> Result<Response<QueryResults>, Status> {
-        Ok(Response::new(QueryResults { status: Some(refusal("Query")) }))
-    }
-
-    async fn calc_distance(
-        &self,
-        _request: Request<CalcDistanceRequest>,
-    ) -> Result<Response<CalcDistanceResults>, Status> {
-        Ok(Response::new(CalcDistanceResults { status: Some(refusal("CalcDistance")) }))
-    }
-
-    async fn run_analyzer(
-        &self,
-        _request: Request<RunAnalyzerRequest>,
-    ) -> Result<Response<RunAnalyzerResponse>, Status> {
-        Ok(Response::new(RunAnalyzerResponse { status: Some(refusal("RunAnalyzer")) }))
+        // The data plane.
+        insert(InsertRequest) -> MutationResult = |_, _| refused("Insert");
+        delete(DeleteRequest) -> MutationResult = |_, _| refused("Delete");
+        upsert(UpsertRequest) -> MutationResult = |_, _| refused("Upsert");
+        search(SearchRequest) -> SearchResults = |_, _| refused("Search");
+        hybrid_search(HybridSearchRequest) -> SearchResults = |_, _| refused("HybridSearch");
+        query(QueryRequest) -> QueryResults = |_, _| refused("Query");
+        calc_distance(CalcDistanceRequest) -> CalcDistanceResults = |_, _| refused("CalcDistance");
+        run_analyzer(RunAnalyzerRequest) -> RunAnalyzerResponse = |_, _| refused("RunAnalyzer");
     }
 }

@@ -3,10 +3,12 @@
 
 mod catalog;
 mod clock;
+mod collection;
 mod describe;
 mod service;
 pub mod validate;
 
-pub use catalog::{Catalog, Which, database_of};
+pub use catalog::Catalog;
 pub use clock::allocate_after;
+pub use collection::Which;
 pub use service::RootCoordService;

@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use tonic::{Request, Response, Status};
 
-use super::{Catalog, Which, allocate_after, database_of};
-use crate::call::Call;
-use crate::failure::{Failure, answer};
+use super::{Catalog, Which, allocate_after};
+use crate::failure::Failure;
+use crate::handler::{Asked, handlers};
 use crate::health::Health;
 use crate::leader::tso::Oracle;
 use crate::pb::common;
@@ -30,14 +30,10 @@ pub struct RootCoordService {
 }
 
 impl RootCoordService {
-    async fn described(
-        &self,
-        request: Request<DescribeCollectionRequest>,
-    ) -> Result<Response<DescribeCollectionResponse>, Status> {
-        let call = Call::of(&request)?;
-        let database = database_of(&request.get_ref().db_name, request.metadata());
-        let result = self.catalog.describe(&call, database, request.get_ref(), Which::Internal).await;
-        answer(result, |status| DescribeCollectionResponse { status: Some(status), ..Default::default() })
+    async fn timestamps(&self, asked: &Asked<AllocTimestampRequest>) -> Result<AllocTimestampResponse, Failure> {
+        let AllocTimestampRequest { count, block_timestamp, .. } = asked.message;
+        let timestamp = allocate_after(&self.oracle, &asked.call, count, block_timestamp).await?;
+        Ok(AllocTimestampResponse { status: Some(common::Status::default()), timestamp, count })
     }
 }
 
@@ -50,101 +46,38 @@ impl RootCoord for RootCoordService {
         Ok(Response::new(self.health.component_states("rootcoord")))
     }
 
-    async fn create_collection(
-        &self,
-        request: Request<CreateCollectionRequest>,
-    ) -> Result<Response<common::Status>, Status> {
-        let call = Call::of(&request)?;
-        let database = database_of(&request.get_ref().db_name, request.metadata());
-        let result = self.catalog.create(&call, database, request.get_ref()).await;
-        answer(result.map(|()| common::Status::default()), |status| status)
-    }
-
-    async fn drop_collection(
-        &self,
-        request: Request<DropCollectionRequest>,
-    ) -> Result<Response<common::Status>, Status> {
-        let call = Call::of(&request)?;
-        let database = database_of(&request.get_ref().db_name, request.metadata());
-        let result = self.catalog.remove(&call, database, &request.get_ref().collection_name).await;
-        answer(result.map(|()| common::Status::default()), |status| status)
-    }
-
-    async fn has_collection(&self, request: Request<HasCollectionRequest>) -> Result<Response<BoolResponse>, Status> {
-        let call = Call::of(&request)?;
-        let database = database_of(&request.get_ref().db_name, request.metadata());
-        let result = self.catalog.has(&call, database, &request.get_ref().collection_name).await;
-        let reply = |value, status| BoolResponse { status: Some(status), value };
-        answer(result.map(|value| reply(value, common::Status::default())), |status| reply(false, status))
-    }
-
-    async fn describe_collection(
-        &self,
-        request: Request<DescribeCollectionRequest>,
-    ) -> Result<Response<DescribeCollectionResponse>, Status> {
-        self.described(request).await
-    }
-
-    async fn describe_collection_internal(
-        &self,
-        request: Request<DescribeCollectionRequest>,
-    ) -> Result<Response<DescribeCollectionResponse>, Status> {
-        self.described(request).await
-    }
-
-    async fn show_collections(
-        &self,
-        request: Request<ShowCollectionsRequest>,
-    ) -> Result<Response<ShowCollectionsResponse>, Status> {
-        let call = Call::of(&request)?;
-        let database = database_of(&request.get_ref().db_name, request.metadata());
-        let result = self.catalog.show(&call, database, request.get_ref()).await;
-        answer(result, |status| ShowCollectionsResponse { status: Some(status), ..Default::default() })
-    }
-
-    async fn show_collection_i_ds(
-        &self,
-        request: Request<ShowCollectionIDsRequest>,
-    ) -> Result<Response<ShowCollectionIDsResponse>, Status> {
-        let call = Call::of(&request)?;
-        let result = self.catalog.show_ids(&call, request.into_inner()).await;
-        let reply = |status, db_collections| ShowCollectionIDsResponse { status: Some(status), db_collections };
-        answer(result.map(|ids| reply(common::Status::default(), ids)), |status| reply(status, Vec::new()))
-    }
-
-    async fn alter_collection(
-        &self,
-        request: Request<AlterCollectionRequest>,
-    ) -> Result<Response<common::Status>, Status> {
-        let call = Call::of(&request)?;
-        let database = database_of(&request.get_ref().db_name, request.metadata());
-        let result = self.catalog.alter(&call, database, request.get_ref()).await;
-        answer(result.map(|()| common::Status::default()), |status| status)
-    }
-
-    async fn alloc_timestamp(
-        &self,
-        request: Request<AllocTimestampRequest>,
-    ) -> Result<Response<AllocTimestampResponse>, Status> {
-        let call = Call::of(&request)?;
-        let AllocTimestampRequest { count, block_timestamp, .. } = *request.get_ref();
-        let result = allocate_after(&self.oracle, &call, count, block_timestamp).await;
-        let reply = |status, timestamp, count| AllocTimestampResponse { status: Some(status), timestamp, count };
-        answer(result.map(|first| reply(common::Status::default(), first, count)), |status| reply(status, 0, 0))
-    }
-
-    async fn alloc_id(&self, request: Request<AllocIdRequest>) -> Result<Response<AllocIdResponse>, Status> {
-        let call = Call::of(&request)?;
-        let count = request.get_ref().count;
-        let result: Result<i64, Failure> = self.catalog.allocate_ids(&call, count).await;
-        let reply = |status, id, count| AllocIdResponse { status: Some(status), id, count };
-        answer(result.map(|first| reply(common::Status::default(), first, count)), |status| reply(status, 0, 0))
-    }
-
     async fn check_health(
         &self,
         _request: Request<CheckHealthRequest>,
     ) -> Result<Response<CheckHealthResponse>, Status> {
         Ok(Response::new(self.health.check_reply()))
+    }
+
+    handlers! {
+        alloc_timestamp(AllocTimestampRequest) -> AllocTimestampResponse = |this, asked| this.timestamps(asked);
+        alloc_id(AllocIdRequest) -> AllocIdResponse = |this, asked| this.catalog.allocate_ids(asked);
+
+        // Collections.
+        create_collection(CreateCollectionRequest) -> common::Status =
+            |this, asked| this.catalog.create_collection(asked);
+        drop_collection(DropCollectionRequest) -> common::Status = |this, asked| this.catalog.drop_collection(asked);
+        has_collection(HasCollectionRequest) -> BoolResponse = |this, asked| this.catalog.has_collection(asked);
+        describe_collection(DescribeCollectionRequest) -> DescribeCollectionResponse =
+            |this, asked| this.catalog.describe_collection(asked, Which::Internal);
+        describe_collection_internal(DescribeCollectionRequest) -> DescribeCollectionResponse =
+            |this, asked| this.catalog.describe_collection(asked, Which::Internal);
+        show_collections(ShowCollectionsRequest) -> ShowCollectionsResponse =
+            |this, asked| this.catalog.show_collections(asked);
+        show_collection_i_ds(ShowCollectionIDsRequest) -> ShowCollectionIDsResponse =
+            |this, asked| this.catalog.show_collection_ids(asked);
+        alter_collection(AlterCollectionRequest) -> common::Status = |this, asked| this.catalog.alter_collection(asked);
+
+        // Partitions.
+
+        // Aliases.
+
+        // Databases.
+
+        // Users, roles and grants.
     }
 }

@@ -13,6 +13,7 @@ use crate::health::Health;
 use crate::leader::LeaderTask;
 use crate::leader::clock::{GuardedClock, SystemClock};
 use crate::leader::tso::{Keeper, Oracle, PeerClocks, TimestampService};
+use crate::ledger::Ledger;
 use crate::limits::Limits;
 use crate::metrics::Metrics;
 use crate::pb::admin::admin_server::AdminServer;
@@ -81,7 +82,8 @@ impl Node {
         let clock = Arc::new(GuardedClock::new(Arc::new(SystemClock::default()), oracle.max_clock_ahead_ms));
         let oracle = Oracle::new(replica.clone(), clock.clone(), oracle.window_ms);
         let proposer = Proposer::new(replica.clone(), clock);
-        let catalog = Catalog::new(replica.clone(), proposer.clone(), oracle.clone(), limits);
+        let ledger = Ledger::new(replica.clone(), proposer.clone(), oracle.clone(), limits);
+        let catalog = Catalog::new(ledger);
         let health = Health::new(replica.clone());
         let requests = Requests::new(replica.node_id(), boot);
         let lessor = Lessor::new(replica.clone(), proposer.clone(), Arc::new(SystemClock::default()));
