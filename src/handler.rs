@@ -6,8 +6,9 @@ use tonic::{Request, Status};
 use crate::call::Call;
 use crate::pb::common;
 use crate::pb::milvus::{
-    AllocTimestampResponse, BoolResponse, CalcDistanceResults, ConnectResponse, DescribeCollectionResponse,
-    MutationResult, QueryResults, RunAnalyzerResponse, SearchResults, ShowCollectionsResponse,
+    AllocTimestampResponse, BatchDescribeCollectionResponse, BoolResponse, CalcDistanceResults, ConnectResponse,
+    DescribeCollectionResponse, GetCollectionStatisticsResponse, MutationResult, QueryResults, RunAnalyzerResponse,
+    SearchResults, ShowCollectionsResponse,
 };
 use crate::pb::rootcoord;
 use crate::state::DEFAULT_DATABASE;
@@ -75,10 +76,12 @@ macro_rules! replies {
 replies!(
     // Clients' service.
     AllocTimestampResponse,
+    BatchDescribeCollectionResponse,
     BoolResponse,
     CalcDistanceResults,
     ConnectResponse,
     DescribeCollectionResponse,
+    GetCollectionStatisticsResponse,
     MutationResult,
     QueryResults,
     RunAnalyzerResponse,

@@ -91,6 +91,7 @@ fn frees_space(command: &Command) -> bool {
     match command {
         Command::DropCollection(_) | Command::DropPartition(_) | Command::DropDatabase(_) => true,
         Command::Keyspace(command) => command.frees_space(),
+        Command::Collection(command) => command.frees_space(),
         _ => false,
     }
 }

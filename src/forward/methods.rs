@@ -36,9 +36,10 @@ const ADMIN: &str = "roost.admin.v1.Admin";
 const ROUTES: &[(&str, Route, &[&str])] = &[
     // Connect hands out a timestamp as the client's identifier.
     (MILVUS, Route::Leader, &["Connect", "AllocTimestamp"]),
-    (MILVUS, Route::Log, &["CreateCollection", "DropCollection", "AlterCollection"]),
+    (MILVUS, Route::Log, &["CreateCollection", "DropCollection", "AlterCollection", "RenameCollection"]),
     (ROOT_COORD, Route::Leader, &["AllocTimestamp"]),
-    (ROOT_COORD, Route::Log, &["CreateCollection", "DropCollection", "AlterCollection", "AllocID"]),
+    (ROOT_COORD, Route::Log, &["CreateCollection", "DropCollection", "AlterCollection", "RenameCollection"]),
+    (ROOT_COORD, Route::Log, &["AllocID"]),
     (TIMESTAMP, Route::Leader, &["Allocate"]),
     (
         ADMIN,
@@ -49,8 +50,10 @@ const ROUTES: &[(&str, Route, &[&str])] = &[
 ];
 
 /// Methods whose replies grow with what the cluster holds: few run at once.
-const LISTINGS: &[(&str, &[&str])] =
-    &[(MILVUS, &["ShowCollections"]), (ROOT_COORD, &["ShowCollections", "ShowCollectionIDs"])];
+const LISTINGS: &[(&str, &[&str])] = &[
+    (MILVUS, &["ShowCollections", "BatchDescribeCollection"]),
+    (ROOT_COORD, &["ShowCollections", "ShowCollectionIDs"]),
+];
 
 /// Packages of the etcd v3 API.
 const ETCD: &[&str] = &["etcdserverpb", "v3lockpb", "v3electionpb"];

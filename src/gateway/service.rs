@@ -13,12 +13,14 @@ use crate::leader::tso::Oracle;
 use crate::pb::common::{self, ServerInfo};
 use crate::pb::milvus::milvus_service_server::MilvusService;
 use crate::pb::milvus::{
-    AllocTimestampRequest, AllocTimestampResponse, AlterCollectionRequest, BoolResponse, CalcDistanceRequest,
-    CalcDistanceResults, CheckHealthRequest, CheckHealthResponse, ComponentStates, ConnectRequest, ConnectResponse,
-    CreateCollectionRequest, DeleteRequest, DescribeCollectionRequest, DescribeCollectionResponse,
-    DropCollectionRequest, GetComponentStatesRequest, GetVersionRequest, GetVersionResponse, HasCollectionRequest,
-    HybridSearchRequest, InsertRequest, MutationResult, QueryRequest, QueryResults, RunAnalyzerRequest,
-    RunAnalyzerResponse, SearchRequest, SearchResults, ShowCollectionsRequest, ShowCollectionsResponse, UpsertRequest,
+    AllocTimestampRequest, AllocTimestampResponse, AlterCollectionRequest, BatchDescribeCollectionRequest,
+    BatchDescribeCollectionResponse, BoolResponse, CalcDistanceRequest, CalcDistanceResults, CheckHealthRequest,
+    CheckHealthResponse, ComponentStates, ConnectRequest, ConnectResponse, CreateCollectionRequest, DeleteRequest,
+    DescribeCollectionRequest, DescribeCollectionResponse, DropCollectionRequest, GetCollectionStatisticsRequest,
+    GetCollectionStatisticsResponse, GetComponentStatesRequest, GetVersionRequest, GetVersionResponse,
+    HasCollectionRequest, HybridSearchRequest, InsertRequest, MutationResult, QueryRequest, QueryResults,
+    RenameCollectionRequest, RunAnalyzerRequest, RunAnalyzerResponse, SearchRequest, SearchResults,
+    ShowCollectionsRequest, ShowCollectionsResponse, UpsertRequest,
 };
 use crate::rootcoord::{Catalog, Which};
 
@@ -88,7 +90,13 @@ impl MilvusService for Gateway {
             |this, asked| this.catalog.describe_collection(asked, Which::Client);
         show_collections(ShowCollectionsRequest) -> ShowCollectionsResponse =
             |this, asked| this.catalog.show_collections(asked);
+        batch_describe_collection(BatchDescribeCollectionRequest) -> BatchDescribeCollectionResponse =
+            |this, asked| this.catalog.describe_collections(asked);
+        get_collection_statistics(GetCollectionStatisticsRequest) -> GetCollectionStatisticsResponse =
+            |this, asked| this.catalog.collection_statistics(asked);
         alter_collection(AlterCollectionRequest) -> common::Status = |this, asked| this.catalog.alter_collection(asked);
+        rename_collection(RenameCollectionRequest) -> common::Status =
+            |this, asked| this.catalog.rename_collection(asked);
 
         // Partitions.
 

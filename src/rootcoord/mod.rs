@@ -10,5 +10,5 @@ pub mod validate;
 
 pub use catalog::Catalog;
 pub use clock::allocate_after;
-pub use collection::Which;
+pub use collection::{Eraser, Which};
 pub use service::RootCoordService;

@@ -13,7 +13,8 @@ use crate::pb::common;
 use crate::pb::milvus::{
     AlterCollectionRequest, BoolResponse, CheckHealthRequest, CheckHealthResponse, ComponentStates,
     CreateCollectionRequest, DescribeCollectionRequest, DescribeCollectionResponse, DropCollectionRequest,
-    GetComponentStatesRequest, HasCollectionRequest, ShowCollectionsRequest, ShowCollectionsResponse,
+    GetComponentStatesRequest, HasCollectionRequest, RenameCollectionRequest, ShowCollectionsRequest,
+    ShowCollectionsResponse,
 };
 use crate::pb::rootcoord::root_coord_server::RootCoord;
 use crate::pb::rootcoord::{
@@ -71,6 +72,8 @@ impl RootCoord for RootCoordService {
         show_collection_i_ds(ShowCollectionIDsRequest) -> ShowCollectionIDsResponse =
             |this, asked| this.catalog.show_collection_ids(asked);
         alter_collection(AlterCollectionRequest) -> common::Status = |this, asked| this.catalog.alter_collection(asked);
+        rename_collection(RenameCollectionRequest) -> common::Status =
+            |this, asked| this.catalog.rename_collection(asked);
 
         // Partitions.
 

@@ -20,7 +20,7 @@ use crate::pb::admin::admin_server::AdminServer;
 use crate::proposer::Proposer;
 use crate::relay::Relay;
 use crate::replica::Replica;
-use crate::rootcoord::{Catalog, RootCoordService};
+use crate::rootcoord::{Catalog, Eraser, RootCoordService};
 
 use super::etcd::{EtcdServices, EtcdSettings};
 
@@ -130,6 +130,7 @@ impl Node {
     pub(super) fn leader_tasks(&self) -> Vec<Arc<dyn LeaderTask>> {
         let clocks = Arc::new(PeerClocks::new(self.replica.clone(), self.peers.clone()));
         let keeper = Keeper::new(self.oracle.clone(), self.replica.clone(), self.proposer.clone(), clocks);
-        vec![Arc::new(keeper), self.lessor.clone(), self.history.clone()]
+        let eraser = Eraser::new(self.replica.clone(), self.proposer.clone());
+        vec![Arc::new(keeper), self.lessor.clone(), self.history.clone(), eraser]
     }
 }

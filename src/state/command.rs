@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-pub use super::collection::{CreateCollection, DropCollection};
+pub use super::collection::{CollectionChange, CreateCollection, DropCollection, EraseCollection, RenameCollection};
 pub use super::database::{CreateDatabase, DropDatabase};
 pub use super::id::AllocId;
 pub use super::keyspace::KeyspaceCommand;
@@ -26,6 +26,7 @@ pub enum Command {
     AllocId(AllocId),
     ExtendTso(ExtendTso),
     Keyspace(KeyspaceCommand),
+    Collection(CollectionChange),
 }
 
 impl Command {
@@ -42,6 +43,7 @@ impl Command {
             | Command::AllocId(_)
             | Command::ExtendTso(_) => 1,
             Command::Keyspace(_) => 2,
+            Command::Collection(_) => 4,
         }
     }
 
@@ -58,6 +60,7 @@ impl Command {
             Command::AllocId(_) => "alloc_id",
             Command::ExtendTso(_) => "extend_tso",
             Command::Keyspace(command) => command.name(),
+            Command::Collection(command) => command.name(),
         }
     }
 
@@ -74,6 +77,7 @@ impl Command {
             Command::AllocId(command) => command.apply(step),
             Command::ExtendTso(command) => command.apply(step),
             Command::Keyspace(command) => command.apply(step),
+            Command::Collection(command) => command.apply(step),
         }
     }
 }
@@ -92,6 +96,7 @@ impl fmt::Display for Command {
             Command::AllocId(command) => command.fmt(f),
             Command::ExtendTso(command) => command.fmt(f),
             Command::Keyspace(command) => command.fmt(f),
+            Command::Collection(command) => command.fmt(f),
         }
     }
 }

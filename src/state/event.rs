@@ -20,6 +20,7 @@ pub enum Event {
         collection_id: i64,
         name: String,
     },
+    /// Its name is gone. What belonged to it goes now or soon.
     CollectionDropped {
         database_id: i64,
         collection_id: i64,
@@ -29,6 +30,13 @@ pub enum Event {
         database_id: i64,
         collection_id: i64,
         name: String,
+    },
+    CollectionRenamed {
+        old_database_id: i64,
+        old_name: String,
+        database_id: i64,
+        name: String,
+        collection_id: i64,
     },
     PartitionCreated {
         collection_id: i64,

@@ -70,6 +70,9 @@ pub const RECLAIM_BYTES: usize = 4 << 20;
 /// Keys and values above this do not travel in an event: it is held for every subscriber.
 pub const MAX_EVENT_BYTES: usize = 16 << 10;
 
+/// Things of a dropped collection that one entry deletes.
+pub const ERASED_ROWS: usize = 256;
+
 /// What the proposing node is configured to allow. It travels in the command, so every node applies the same numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Limits {

@@ -25,6 +25,7 @@
 //! | 0x30 | collection            | id i64                      | `Collection`     |
 //! | 0x31 | collection name       | database i64, name          | `Reference`      |
 //! | 0x32 | database's collection | database, collection i64    | `Present`        |
+//! | 0x35 | dropping collection   | database, collection i64    | `Present`        |
 //! | 0x40 | partition             | collection, partition i64   | `Partition`      |
 //! | 0x41 | partition name        | collection i64, name        | `Reference`      |
 //! | 0x50 | channel use           | pchannel number u16         | `ChannelUse`     |
@@ -44,6 +45,9 @@
 //! Counts (totals, database use, channel use, `Collection.partitions`, `Clock.retired`) change in the same transaction
 //! as the rows they count; a missing count row means zero. The default database (id 1) is written by the first apply
 //! of all, before its command, with that entry's time.
+//!
+//! A collection that is being dropped has a row in `collection`, in state Dropping, and one in `dropping collection`,
+//! as long as something of it is left; its name, its place in the database and its counts are gone already.
 
 mod channel;
 mod clock;
@@ -80,8 +84,8 @@ use roost_raft::machine::{ApplyContext, Machine};
 pub use channel::PCHANNELS;
 pub use clock::physical_ms;
 pub use command::{
-    AllocId, AlterCollectionProperties, Command, CreateCollection, CreateDatabase, CreatePartition, DropCollection,
-    DropDatabase, DropPartition, ExtendTso,
+    AllocId, AlterCollectionProperties, CollectionChange, Command, CreateCollection, CreateDatabase, CreatePartition,
+    DropCollection, DropDatabase, DropPartition, EraseCollection, ExtendTso, RenameCollection,
 };
 pub use entry::{Entry, RequestId};
 pub use event::Event;
@@ -107,7 +111,7 @@ pub struct Roost;
 impl Machine for Roost {
     type Event = Event;
 
-    const APPLY_VERSION: u32 = 3;
+    const APPLY_VERSION: u32 = 4;
     const BATCHES_SINCE: u32 = 3;
 
     fn apply(
@@ -126,7 +130,7 @@ impl Machine for Roost {
             Some(Admission::Refused(reply)) => return encoded(&reply),
         };
         let mut clock = clock::advance(txn, entry.at_ms)?;
-        let reply = execute(&entry.command, clock.now_ms, txn, events)?;
+        let reply = execute(&entry.command, clock.now_ms, context.apply_version, txn, events)?;
         let bytes = encoded(&reply)?;
         if let Some(open) = open {
             match reply.for_copies(&bytes) {
@@ -163,9 +167,15 @@ impl Machine for Roost {
 }
 
 /// Executes one command; a rejected one leaves neither rows nor events.
-fn execute(command: &Command, now_ms: u64, txn: &mut Txn<'_>, events: &mut Vec<Event>) -> io::Result<Reply> {
+fn execute(
+    command: &Command,
+    now_ms: u64,
+    apply_version: u32,
+    txn: &mut Txn<'_>,
+    events: &mut Vec<Event>,
+) -> io::Result<Reply> {
     let (mark, before) = (txn.mark(), events.len());
-    let mut step = Step { txn, now_ms, events };
+    let mut step = Step { txn, now_ms, apply_version, events };
     let outcome = command.apply(&mut step);
     let reply = step.settle(mark, outcome)?;
     if matches!(reply, Reply::Rejected(_)) {

@@ -122,15 +122,17 @@ pub(super) fn insert(step: &mut Step<'_, '_>, collection_id: i64, name: &str, ts
     Ok(id)
 }
 
-/// Deletes every partition of a collection, `count` by the collection's row.
-pub(super) fn remove_all(txn: &mut Txn<'_>, collection_id: i64, count: u32) -> io::Result<()> {
-    let page = PARTITIONS.page(txn, &collection_id, None, (count as usize).saturating_add(1))?;
-    if page.len() != count as usize {
-        return Err(COLLECTIONS.corrupt(&COLLECTIONS.key(&collection_id), "it does not count its partitions"));
+/// Deletes up to `most` partitions of a collection that is being dropped, and counts them off its row.
+pub(super) fn remove_some(txn: &mut Txn<'_>, row: &mut store::Collection, most: usize) -> io::Result<()> {
+    let expected = (row.partitions as usize).min(most);
+    let page = PARTITIONS.page(txn, &row.id, None, (row.partitions as usize).saturating_add(1).min(most))?;
+    if page.len() != expected {
+        return Err(COLLECTIONS.corrupt(&COLLECTIONS.key(&row.id), "it does not count its partitions"));
     }
-    for (_, partition) in page {
-        remove(txn, &partition);
+    for (_, partition) in &page {
+        remove(txn, partition);
     }
+    row.partitions = row.partitions.saturating_sub(u32::try_from(page.len()).unwrap_or(u32::MAX));
     Ok(())
 }
 

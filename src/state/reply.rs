@@ -55,6 +55,10 @@ pub enum Reply {
         bound_ms: u64,
     },
     Keyspace(KeyspaceReply),
+    CollectionErased {
+        /// Something of it is left for the next step.
+        more: bool,
+    },
 }
 
 impl Reply {

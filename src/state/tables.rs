@@ -29,6 +29,8 @@ pub const COLLECTIONS: Table<i64, store::Collection> = Table::new(0x30, "collect
 pub const COLLECTION_NAMES: Table<(i64, String), store::Reference> = Table::new(0x31, "collection name");
 /// By database id, collection id.
 pub const DATABASE_COLLECTIONS: Table<(i64, i64), store::Present> = Table::new(0x32, "database's collection");
+/// By database id, collection id.
+pub const DROPPING: Table<(i64, i64), store::Present> = Table::new(0x35, "dropping collection");
 
 /// By collection id, partition id.
 pub const PARTITIONS: Table<(i64, i64), store::Partition> = Table::new(0x40, "partition");

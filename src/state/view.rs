@@ -5,8 +5,8 @@ use std::io;
 use roost_raft::kv::Read;
 
 use super::tables::{
-    COLLECTION_NAMES, COLLECTIONS, DATABASE_COLLECTIONS, DATABASE_NAMES, DATABASE_USE, DATABASES, PARTITIONS, TOTALS,
-    TSO_BOUND,
+    COLLECTION_NAMES, COLLECTIONS, DATABASE_COLLECTIONS, DATABASE_NAMES, DATABASE_USE, DATABASES, DROPPING, PARTITIONS,
+    TOTALS, TSO_BOUND,
 };
 use super::{clock, collection, database, id, partition};
 use crate::pb::store;
@@ -43,7 +43,12 @@ impl<'a> View<'a> {
         collection::lookup(self.read, database_id, name)
     }
 
+    /// None for one that is being dropped.
     pub fn collection_by_id(&self, id: i64) -> io::Result<Option<store::Collection>> {
+        Ok(self.collection_in_any_state(id)?.filter(|row| row.state == i32::from(store::CollectionState::Created)))
+    }
+
+    pub fn collection_in_any_state(&self, id: i64) -> io::Result<Option<store::Collection>> {
         COLLECTIONS.get(self.read, &id)
     }
 
@@ -67,13 +72,26 @@ impl<'a> View<'a> {
         Ok(page.into_iter().map(|((_, id), _)| id).collect())
     }
 
+    /// Up to `limit` ids of collections that are being dropped, and the database of each, after the pair `after`.
+    pub fn dropping(&self, after: Option<(i64, i64)>, limit: usize) -> io::Result<Vec<(i64, i64)>> {
+        let page = DROPPING.page(self.read, &(), after.as_ref(), limit)?;
+        Ok(page.into_iter().map(|(key, _)| key).collect())
+    }
+
+    /// As [`View::dropping`], of one database.
+    pub fn dropping_in(&self, database_id: i64, after: Option<i64>, limit: usize) -> io::Result<Vec<i64>> {
+        let after = after.map(|after| (database_id, after));
+        let page = DROPPING.page(self.read, &database_id, after.as_ref(), limit)?;
+        Ok(page.into_iter().map(|((_, id), _)| id).collect())
+    }
+
     pub fn partition(&self, collection_id: i64, name: &str) -> io::Result<Option<store::Partition>> {
         partition::lookup(self.read, collection_id, name)
     }
 
     /// All partitions of a collection by id: as many as its row counts.
     pub fn partitions(&self, collection_id: i64) -> io::Result<Vec<store::Partition>> {
-        let Some(row) = COLLECTIONS.get(self.read, &collection_id)? else { return Ok(Vec::new()) };
+        let Some(row) = self.collection_by_id(collection_id)? else { return Ok(Vec::new()) };
         let page = PARTITIONS.page(self.read, &collection_id, None, row.partitions as usize)?;
         Ok(page.into_iter().map(|(_, partition)| partition).collect())
     }

@@ -24,7 +24,7 @@ use prost::Message;
 use crate::error::Rejection;
 use crate::limits::{Limits, MAX_SCHEMA_BYTES};
 use crate::pb::common::{ConsistencyLevel, KeyValuePair};
-use crate::pb::milvus::{AlterCollectionRequest, CreateCollectionRequest};
+use crate::pb::milvus::{AlterCollectionRequest, CreateCollectionRequest, RenameCollectionRequest};
 use crate::pb::schema::CollectionSchema;
 
 pub use names::{collection_name, database_name, partition_name};
@@ -88,6 +88,15 @@ pub fn create_collection(req: &CreateCollectionRequest, limits: &Limits) -> Resu
         properties,
         partition_names: partition_names(partitions),
     })
+}
+
+/// The names of a renaming, as far as they can be judged by themselves.
+pub fn renaming(req: &RenameCollectionRequest) -> Result<(), Rejection> {
+    names::collection_name(&req.new_name)?;
+    if req.old_name.is_empty() {
+        return Err(Rejection::invalid("old collection name should not be empty"));
+    }
+    Ok(())
 }
 
 /// Whether the properties can only be judged by somebody who knows if the collection has a partition key.

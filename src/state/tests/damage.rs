@@ -6,7 +6,11 @@ use roost_raft::kv::{Read, Space, Txn};
 use roost_raft::machine::Machine;
 
 use super::support::*;
+use crate::pb::store;
 use crate::state::*;
+
+/// The id of the collection that [`world`] leaves half dropped.
+const DROPPING: i64 = 120;
 
 /// A little of everything that Milvus' side stores.
 fn world() -> World {
@@ -23,7 +27,23 @@ fn world() -> World {
         world.run_at(START_MS + sequence, Some(request(sequence)), alloc(1));
     }
     world.run(drop_collection("", "maps"));
+    leave_half_dropped(&mut world, DROPPING);
     world
+}
+
+/// A collection as a drop leaves it that needs further steps, without the hundreds of rows that such a one has.
+fn leave_half_dropped(world: &mut World, id: i64) {
+    let created = world.run(Command::CreateCollection(create_collection("", "dropping")));
+    assert_eq!(created, Reply::CollectionCreated { collection_id: id, existed: false });
+    let mut row = world.view().collection_by_id(id).unwrap().unwrap();
+    let mut txn = Txn::new(&world.tables);
+    row.state = store::CollectionState::Dropping.into();
+    tables::COLLECTIONS.put(&mut txn, &id, &row);
+    tables::COLLECTION_NAMES.delete(&mut txn, &(row.database_id, row.name));
+    tables::DATABASE_COLLECTIONS.delete(&mut txn, &(row.database_id, id));
+    tables::DROPPING.put(&mut txn, &(row.database_id, id), &store::Present {});
+    let changed = txn.into_rows();
+    world.tables.commit(changed);
 }
 
 /// What is done to the damaged state: everything that reads or writes what [`world`] made.
@@ -39,7 +59,9 @@ fn commands() -> Vec<Entry> {
         alter("books", &[], &["k"]),
         alloc(3),
         extend(START_MS + 9000),
+        Command::Collection(CollectionChange::Rename(rename_collection("books", "tomes"))),
         drop_collection("", "books"),
+        erase_collection(DROPPING),
         drop_collection("shelf", "books"),
         drop_database("shelf"),
     ];
@@ -65,11 +87,13 @@ fn use_everything(world: &World) {
             }
         }
     }
+    let _ = (view.dropping(None, 10), view.dropping_in(1, None, 10), view.collection_in_any_state(DROPPING));
     let _ = (view.tso_bound_ms(), view.clock_ms(), view.next_id(), view.totals());
     for entry in commands() {
         // Each on the damaged state itself: an error ends a node, so none follows another.
         let mut txn = Txn::new(&world.tables);
-        let context = roost_raft::machine::ApplyContext { index: 1000, term: 1, leader: 1, apply_version: 1 };
+        let context =
+            roost_raft::machine::ApplyContext { index: 1000, term: 1, leader: 1, apply_version: Roost::APPLY_VERSION };
         let _ = Roost.apply(&context, &entry.encode().unwrap(), &mut txn, &mut Vec::new());
     }
 }

@@ -49,6 +49,8 @@ fn commands() -> Vec<(&'static str, Command)> {
         ("etcd expire leases", Command::Keyspace(KeyspaceCommand::ExpireLeases { leases: vec![(7, 2)] })),
         ("etcd checkpoint leases", Command::Keyspace(KeyspaceCommand::CheckpointLeases { leases: vec![(7, 2, 5)] })),
         ("etcd reclaim history", Command::Keyspace(KeyspaceCommand::ReclaimHistory)),
+        ("rename collection", Command::Collection(CollectionChange::Rename(rename_collection("a", "b")))),
+        ("erase collection", erase_collection(300)),
     ]
 }
 
@@ -90,6 +92,7 @@ fn replies() {
         ("etcd leases expired", Reply::Keyspace(KeyspaceReply::LeasesExpired { remaining: 1 })),
         ("etcd leases checkpointed", Reply::Keyspace(KeyspaceReply::LeasesCheckpointed)),
         ("etcd history reclaimed", Reply::Keyspace(KeyspaceReply::HistoryReclaimed { more: true })),
+        ("collection erased", Reply::CollectionErased { more: true }),
     ]
     .into_iter()
     .map(|(name, reply)| (name, reply.encode().unwrap()))
@@ -113,6 +116,7 @@ fn keys() {
         ("collection", tables::COLLECTIONS.key(&258)),
         ("collection name", tables::COLLECTION_NAMES.key(&(1, "ab".to_owned()))),
         ("database's collection", tables::DATABASE_COLLECTIONS.key(&(1, 258))),
+        ("dropping collection", tables::DROPPING.key(&(1, 258))),
         ("partition", tables::PARTITIONS.key(&(258, 259))),
         ("partition name", tables::PARTITION_NAMES.key(&(258, "ab".to_owned()))),
         ("channel use", tables::CHANNEL_USE.key(&15)),
@@ -286,6 +290,15 @@ const ENTRIES: &[(&str, &str)] = &[
         "etcd reclaim history",
         "01fd9883df51930100000101fb2c01fc70110100fc6f11010004726f6f740f3132372e302e302e313a34303030300908",
     ),
+    (
+        "rename collection",
+        "01fd9883df51930100000101fb2c01fc70110100fc6f11010004726f6f740f3132372e302e302e313a34303030300a00\
+         000161000162fd0100600e7e474d0640fc00000100fc00000100fb000410fc00000100",
+    ),
+    (
+        "erase collection",
+        "01fd9883df51930100000101fb2c01fc70110100fc6f11010004726f6f740f3132372e302e302e313a34303030300a01fb5802",
+    ),
     ("without request", "01010004726f6f740f3132372e302e302e313a34303030300701"),
 ];
 
@@ -311,6 +324,7 @@ const REPLIES: &[(&str, &str)] = &[
     ("etcd leases expired", "010c0601"),
     ("etcd leases checkpointed", "010c07"),
     ("etcd history reclaimed", "010c0801"),
+    ("collection erased", "010d01"),
 ];
 
 const KEYS: &[(&str, &str)] = &[
@@ -327,6 +341,7 @@ const KEYS: &[(&str, &str)] = &[
     ("collection", "308000000000000102"),
     ("collection name", "3180000000000000016162"),
     ("database's collection", "3280000000000000018000000000000102"),
+    ("dropping collection", "3580000000000000018000000000000102"),
     ("partition", "4080000000000001028000000000000103"),
     ("partition name", "4180000000000001026162"),
     ("channel use", "50000f"),

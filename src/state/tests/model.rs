@@ -44,6 +44,7 @@ impl Model {
             Command::AllocId(command) => Ok(self.alloc(command)),
             Command::ExtendTso(command) => Ok(self.extend(command)),
             Command::Keyspace(_) => unreachable!("the key space has a model of its own"),
+            Command::Collection(command) => self.change(command),
         }
     }
 
@@ -170,6 +171,35 @@ impl Model {
         collection.properties.extend(command.set.iter().cloned());
         collection.properties.retain(|key, _| !command.delete.contains(key));
         Ok(Reply::CollectionAltered { collection_id: collection.id, changed: before != collection.properties })
+    }
+
+    fn change(&mut self, change: &CollectionChange) -> Answer {
+        match change {
+            CollectionChange::Rename(command) => self.rename(command),
+            // Collections of the model are small: their drops end with the first entry.
+            CollectionChange::Erase(_) => Ok(Reply::CollectionErased { more: false }),
+        }
+    }
+
+    fn rename(&mut self, command: &RenameCollection) -> Answer {
+        let to = if command.new_database.is_empty() { &command.database } else { &command.new_database };
+        if !self.databases.contains_key(&command.database) || !self.databases.contains_key(to) {
+            return Err(800);
+        }
+        let (old, new) = ((command.database.clone(), command.name.clone()), (to.clone(), command.new_name.clone()));
+        if old == new || self.collections.contains_key(&new) {
+            return Err(1100);
+        }
+        if !self.collections.contains_key(&old) {
+            return Err(100);
+        }
+        if command.database != *to && self.collections_in(to) >= command.limits.max_collections_per_database {
+            return Err(102);
+        }
+        let collection = self.collections.remove(&old).unwrap();
+        let collection_id = collection.id;
+        self.collections.insert(new, collection);
+        Ok(Reply::CollectionAltered { collection_id, changed: true })
     }
 
     fn alloc(&mut self, command: &AllocId) -> Reply {

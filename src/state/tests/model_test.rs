@@ -60,6 +60,13 @@ fn command() -> impl Strategy<Value = Command> {
                 Command::AlterCollectionProperties(command)
             }
         ),
+        3 => (database(), collection(), database(), collection()).prop_map(|(database, name, to, new_name)| {
+            let basis = rename_collection(&name, &new_name);
+            let new_database = to.replace('c', "");
+            let command = RenameCollection { database, new_database, limits: LIMITS, ..basis };
+            Command::Collection(CollectionChange::Rename(command))
+        }),
+        1 => (99_i64..120).prop_map(erase_collection),
         1 => (1_u32..9).prop_map(alloc),
         1 => (0_u64..9000).prop_map(|ahead| extend(START_MS + ahead)),
     ]
@@ -100,6 +107,7 @@ fn compare(world: &World, model: &Model) {
     }
     // No row is left over.
     let partitions: usize = model.collections.values().map(|collection| collection.partitions.len()).sum();
+    assert_eq!(world.count(0x35), 0, "small collections are dropped in one step");
     let counts = [0x20, 0x21, 0x30, 0x31, 0x32, 0x40, 0x41].map(|tag| world.count(tag));
     let (databases, collections) = (model.databases.len(), model.collections.len());
     assert_eq!(counts, [databases, databases, collections, collections, collections, partitions, partitions]);

@@ -154,6 +154,22 @@ pub fn drop_collection(database: &str, name: &str) -> Command {
     Command::DropCollection(DropCollection { database: database.into(), name: name.into() })
 }
 
+/// In the default database.
+pub fn rename_collection(name: &str, new_name: &str) -> RenameCollection {
+    RenameCollection {
+        database: String::new(),
+        name: name.into(),
+        new_database: String::new(),
+        new_name: new_name.into(),
+        ts: TS + 1,
+        limits: Limits::default(),
+    }
+}
+
+pub fn erase_collection(collection_id: i64) -> Command {
+    Command::Collection(CollectionChange::Erase(EraseCollection { collection_id }))
+}
+
 pub fn create_partition(collection: &str, name: &str) -> Command {
     Command::CreatePartition(CreatePartition {
         database: String::new(),

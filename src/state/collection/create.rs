@@ -1,24 +1,23 @@
-//! Collections: created with all their partitions and channels in one step, dropped in one step.
+//! Creation: a collection with all its partitions and channels in one step.
 
 use std::collections::BTreeSet;
 use std::fmt;
-use std::io;
 
-use roost_raft::kv::Read;
 use serde::{Deserialize, Serialize};
 
-use super::channel::{self, PCHANNELS};
-use super::event::Event;
-use super::limits::Limits;
-use super::property::{self, Properties};
-use super::reply::Reply;
-use super::step::{Outcome, Refusal, Step};
-use super::tables::{COLLECTION_NAMES, COLLECTIONS, DATABASE_COLLECTIONS};
-use super::{database, id, name, partition, schema, totals};
+use super::lookup;
 use crate::error::Rejection;
 use crate::pb::common::ConsistencyLevel;
 use crate::pb::schema::CollectionSchema;
 use crate::pb::store;
+use crate::state::channel::{self, PCHANNELS};
+use crate::state::event::Event;
+use crate::state::limits::Limits;
+use crate::state::property::{self, Properties};
+use crate::state::reply::Reply;
+use crate::state::step::{Outcome, Step};
+use crate::state::tables::{COLLECTION_NAMES, COLLECTIONS, DATABASE_COLLECTIONS};
+use crate::state::{database, id, name, partition, schema, totals};
 
 /// Idempotent: an identical collection of that name is a success, another one is not.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -39,16 +38,8 @@ pub struct CreateCollection {
     pub limits: Limits,
 }
 
-/// Idempotent: dropping what is not there is a success.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct DropCollection {
-    /// Empty: the default database.
-    pub database: String,
-    pub name: String,
-}
-
 impl CreateCollection {
-    pub(super) fn apply(&self, step: &mut Step<'_, '_>) -> Outcome {
+    pub(in crate::state) fn apply(&self, step: &mut Step<'_, '_>) -> Outcome {
         let (declared, properties) = self.check()?;
         let database = database::find(step.txn, &self.database)?;
         if let Some(row) = lookup(step.txn, database.id, &self.name)? {
@@ -137,59 +128,10 @@ impl CreateCollection {
     }
 }
 
-impl DropCollection {
-    /// The name is free at once, and so are the counts. (Data to be collected first does not exist yet: then the row
-    /// will stay, in state Dropping.)
-    pub(super) fn apply(&self, step: &mut Step<'_, '_>) -> Outcome {
-        let database = database::lookup(step.txn, &self.database)?;
-        let row = match &database {
-            Some(database) => lookup(step.txn, database.id, &self.name)?,
-            None => None,
-        };
-        let Some(row) = row else { return Ok(Reply::CollectionDropped { collection_id: None }) };
-        let store::Collection { id, database_id, name, .. } = row;
-        partition::remove_all(step.txn, id, row.partitions)?;
-        channel::release(step.txn, &row.pchannels)?;
-        totals::remove_capacity(step.txn, row.partitions.into(), row.shards)?;
-        totals::remove_collection(step.txn)?;
-        database::remove_collection(step.txn, database_id)?;
-        COLLECTIONS.delete(step.txn, &id);
-        COLLECTION_NAMES.delete(step.txn, &(database_id, name.clone()));
-        DATABASE_COLLECTIONS.delete(step.txn, &(database_id, id));
-        step.events.push(Event::CollectionDropped { database_id, collection_id: id, name });
-        Ok(Reply::CollectionDropped { collection_id: Some(id) })
-    }
-}
-
 impl fmt::Display for CreateCollection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (database, name) = (name::database_or_default(&self.database).escape_debug(), self.name.escape_debug());
         let (shards, partitions) = (self.shards, self.partitions.len());
         write!(f, "create collection {database}.{name} shards={shards} partitions={partitions}")
     }
-}
-
-impl fmt::Display for DropCollection {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (database, name) = (name::database_or_default(&self.database).escape_debug(), self.name.escape_debug());
-        write!(f, "drop collection {database}.{name}")
-    }
-}
-
-/// The collection of this name, if any.
-pub(super) fn lookup(read: &dyn Read, database_id: i64, name: &str) -> io::Result<Option<store::Collection>> {
-    let Some(reference) = COLLECTION_NAMES.get(read, &(database_id, name.to_owned()))? else { return Ok(None) };
-    match COLLECTIONS.get(read, &reference.id)? {
-        Some(row) => Ok(Some(row)),
-        None => Err(COLLECTIONS.missing(&reference.id)),
-    }
-}
-
-/// As [`lookup`] by the database's name, refusing when either is missing.
-pub(super) fn find(read: &dyn Read, database: &str, name: &str) -> Result<store::Collection, Refusal> {
-    let database = database::find(read, database)?;
-    lookup(read, database.id, name)?.ok_or_else(|| {
-        let collection = name::shown(name).to_owned();
-        Refusal::from(Rejection::CollectionNotFound { database: database.name, collection })
-    })
 }

@@ -1,5 +1,8 @@
 //! Collections by example.
 
+mod drop;
+mod rename;
+
 use prost::Message;
 
 use super::support::*;

@@ -1,0 +1,215 @@
+//! What is asked about collections: one, several by name, or all of a database.
+
+use std::io;
+
+use crate::error::Rejection;
+use crate::failure::Failure;
+use crate::handler::{Asked, Reply};
+use crate::limits;
+use crate::pb::common::{self, KeyValuePair};
+use crate::pb::milvus::{
+    BatchDescribeCollectionRequest, BatchDescribeCollectionResponse, DescribeCollectionRequest,
+    DescribeCollectionResponse, GetCollectionStatisticsRequest, GetCollectionStatisticsResponse, HasCollectionRequest,
+    ShowCollectionsRequest, ShowCollectionsResponse, ShowType,
+};
+use crate::pb::rootcoord::{DbCollections, ShowCollectionIDsRequest, ShowCollectionIDsResponse};
+use crate::pb::store;
+use crate::rootcoord::catalog::{Catalog, existing, named_collection};
+use crate::rootcoord::{Which, describe, validate};
+use crate::state::View;
+
+impl Catalog {
+    /// False also when the database does not exist, as in Milvus.
+    pub async fn has_collection(&self, asked: &Asked<HasCollectionRequest>) -> Result<bool, Failure> {
+        let HasCollectionRequest { db_name, collection_name, time_stamp, .. } = &asked.message;
+        validate::collection_name(collection_name)?;
+        let view = self.ledger.view(&asked.call).await?;
+        let view = View::new(view.as_ref());
+        let Some(database) = view.database(asked.database(db_name))? else { return Ok(false) };
+        let row = view.collection(database.id, collection_name)?;
+        Ok(row.is_some_and(|row| was_there(&row, *time_stamp)))
+    }
+
+    /// By name, or by id when there is no name.
+    pub async fn describe_collection(
+        &self,
+        asked: &Asked<DescribeCollectionRequest>,
+        which: Which,
+    ) -> Result<DescribeCollectionResponse, Failure> {
+        let request = &asked.message;
+        if request.collection_name.is_empty() && request.collection_id != 0 {
+            let view = self.ledger.view(&asked.call).await?;
+            return described_by_id(&View::new(view.as_ref()), request, which);
+        }
+        validate::collection_name(&request.collection_name)?;
+        let view = self.ledger.view(&asked.call).await?;
+        let database = asked.database(&request.db_name);
+        described(&View::new(view.as_ref()), database, &request.collection_name, request.time_stamp, which)
+    }
+
+    /// Several at once, of one moment. What is wrong with one of them is said in its own response.
+    pub async fn describe_collections(
+        &self,
+        asked: &Asked<BatchDescribeCollectionRequest>,
+    ) -> Result<BatchDescribeCollectionResponse, Failure> {
+        let names = asked.message.collection_name.clone();
+        if names.is_empty() {
+            return Err(Rejection::missing("collection names cannot be empty").into());
+        }
+        if names.len() > limits::LIST_PAGE {
+            let (given, most) = (names.len(), limits::LIST_PAGE);
+            let detail = format!("{given} collections cannot be described at once, at most {most}");
+            return Err(Rejection::ParameterTooLarge { detail }.into());
+        }
+        let database = asked.database(&asked.message.db_name).to_owned();
+        let read = move |view: &View<'_>| {
+            let one = |name: &String| {
+                validate::collection_name(name)?;
+                described(view, &database, name, 0, Which::Client)
+            };
+            names.iter().map(|name| refusal_inside(one(name))).collect()
+        };
+        let responses = self.ledger.list(&asked.call, read).await?;
+        Ok(BatchDescribeCollectionResponse { status: Some(common::Status::default()), responses })
+    }
+
+    /// Rows are written by Milvus' data plane, which cannot join yet, so there are none.
+    pub async fn collection_statistics(
+        &self,
+        asked: &Asked<GetCollectionStatisticsRequest>,
+    ) -> Result<GetCollectionStatisticsResponse, Failure> {
+        let GetCollectionStatisticsRequest { db_name, collection_name, .. } = &asked.message;
+        validate::collection_name(collection_name)?;
+        let view = self.ledger.view(&asked.call).await?;
+        named_collection(&View::new(view.as_ref()), asked.database(db_name), collection_name)?;
+        let rows = KeyValuePair { key: "row_count".to_owned(), value: "0".to_owned() };
+        Ok(GetCollectionStatisticsResponse { status: Some(common::Status::default()), stats: vec![rows] })
+    }
+
+    /// Every collection of a database; none for the list of those in memory, which Roost's own state does not load.
+    pub async fn show_collections(
+        &self,
+        asked: &Asked<ShowCollectionsRequest>,
+    ) -> Result<ShowCollectionsResponse, Failure> {
+        let in_memory = asked.message.r#type == i32::from(ShowType::InMemory);
+        let time_stamp = asked.message.time_stamp;
+        let database = asked.database(&asked.message.db_name).to_owned();
+        let read = move |view: &View<'_>| {
+            let database = existing(view, &database)?;
+            let status = Some(common::Status::default());
+            let mut list = ShowCollectionsResponse { status, ..ShowCollectionsResponse::default() };
+            if in_memory {
+                return Ok(list);
+            }
+            let mut after: Option<String> = None;
+            loop {
+                let page = view.collections(database.id, after.as_deref(), limits::LIST_PAGE)?;
+                let Some(last) = page.last() else { return Ok(list) };
+                after = Some(last.name.clone());
+                for row in page.into_iter().filter(|row| was_there(row, time_stamp)) {
+                    describe::list(&mut list, row);
+                }
+            }
+        };
+        self.ledger.list(&asked.call, read).await
+    }
+
+    /// The ids of all collections of the named databases, or of every database; if it is asked for, also of those that
+    /// are being dropped.
+    pub async fn show_collection_ids(
+        &self,
+        asked: &Asked<ShowCollectionIDsRequest>,
+    ) -> Result<ShowCollectionIDsResponse, Failure> {
+        let (names, dropping) = (asked.message.db_names.clone(), asked.message.allow_unavailable);
+        let read = move |view: &View<'_>| {
+            let databases = if names.is_empty() {
+                all_databases(view)?
+            } else {
+                names.iter().map(|name| existing(view, name)).collect::<Result<_, _>>()?
+            };
+            databases.into_iter().map(|database| ids_of(view, database, dropping)).collect()
+        };
+        let db_collections = self.ledger.list(&asked.call, read).await?;
+        Ok(ShowCollectionIDsResponse { status: Some(common::Status::default()), db_collections })
+    }
+}
+
+fn all_databases(view: &View<'_>) -> Result<Vec<store::Database>, Failure> {
+    let mut all: Vec<store::Database> = Vec::new();
+    loop {
+        let after = all.last().map(|database| database.name.clone());
+        let page = view.databases(after.as_deref(), limits::LIST_PAGE)?;
+        if page.is_empty() {
+            return Ok(all);
+        }
+        all.extend(page);
+    }
+}
+
+fn ids_of(view: &View<'_>, database: store::Database, dropping: bool) -> Result<DbCollections, Failure> {
+    let mut ids = all_ids(|after| view.collection_ids(database.id, after, limits::LIST_PAGE))?;
+    if dropping {
+        ids.extend(all_ids(|after| view.dropping_in(database.id, after, limits::LIST_PAGE))?);
+    }
+    Ok(DbCollections { db_name: database.name, collection_i_ds: ids })
+}
+
+fn all_ids(next: impl Fn(Option<i64>) -> io::Result<Vec<i64>>) -> io::Result<Vec<i64>> {
+    let mut ids: Vec<i64> = Vec::new();
+    loop {
+        let page = next(ids.last().copied())?;
+        if page.is_empty() {
+            return Ok(ids);
+        }
+        ids.extend(page);
+    }
+}
+
+/// Whether the collection had been created at this hybrid timestamp; 0 means now.
+fn was_there(row: &store::Collection, time_stamp: u64) -> bool {
+    time_stamp == 0 || row.created_ts <= time_stamp
+}
+
+fn described(
+    view: &View<'_>,
+    database: &str,
+    name: &str,
+    time_stamp: u64,
+    which: Which,
+) -> Result<DescribeCollectionResponse, Failure> {
+    let row = named_collection(view, database, name)?;
+    if !was_there(&row, time_stamp) {
+        let (database, collection) = (database.to_owned(), name.to_owned());
+        return Err(Rejection::CollectionNotFound { database, collection }.into());
+    }
+    let Some(database) = view.database_by_id(row.database_id)? else {
+        let detail = format!("collection {} names database {}, which is missing", row.id, row.database_id);
+        return Err(Rejection::Internal { detail }.into());
+    };
+    Ok(describe::collection(row, &database, which)?)
+}
+
+fn described_by_id(
+    view: &View<'_>,
+    request: &DescribeCollectionRequest,
+    which: Which,
+) -> Result<DescribeCollectionResponse, Failure> {
+    let id = request.collection_id;
+    let row = match which {
+        Which::Client => view.collection_by_id(id)?,
+        Which::Internal => view.collection_in_any_state(id)?,
+    };
+    let row = row.filter(|row| was_there(row, request.time_stamp));
+    let row = row.ok_or(Rejection::CollectionIdNotFound { id })?;
+    // A database may be dropped while something of its last collections is left.
+    let database = view.database_by_id(row.database_id)?.unwrap_or_default();
+    Ok(describe::collection(row, &database, which)?)
+}
+
+/// A refusal of one of several as a response of its own; a call that must be sent again stays an error.
+fn refusal_inside(one: Result<DescribeCollectionResponse, Failure>) -> Result<DescribeCollectionResponse, Failure> {
+    match one {
+        Err(Failure::Rejected(rejection)) => Ok(DescribeCollectionResponse::refused(rejection.to_status())),
+        other => other,
+    }
+}

@@ -1,0 +1,40 @@
+//! Collections: created in one step, changed by commands of [`CollectionChange`], dropped in bounded steps. A row whose
+//! collection is being dropped is found by its id only, and by nothing that serves clients.
+
+mod change;
+mod create;
+mod drop;
+mod rename;
+
+use std::io;
+
+use roost_raft::kv::Read;
+
+use super::step::Refusal;
+use super::tables::{COLLECTION_NAMES, COLLECTIONS};
+use super::{database, name};
+use crate::error::Rejection;
+use crate::pb::store;
+
+pub use change::CollectionChange;
+pub use create::CreateCollection;
+pub use drop::{DropCollection, EraseCollection};
+pub use rename::RenameCollection;
+
+/// The collection of this name, if any.
+pub(super) fn lookup(read: &dyn Read, database_id: i64, name: &str) -> io::Result<Option<store::Collection>> {
+    let Some(reference) = COLLECTION_NAMES.get(read, &(database_id, name.to_owned()))? else { return Ok(None) };
+    match COLLECTIONS.get(read, &reference.id)? {
+        Some(row) => Ok(Some(row)),
+        None => Err(COLLECTIONS.missing(&reference.id)),
+    }
+}
+
+/// As [`lookup`] by the database's name, refusing when either is missing.
+pub(super) fn find(read: &dyn Read, database: &str, name: &str) -> Result<store::Collection, Refusal> {
+    let database = database::find(read, database)?;
+    lookup(read, database.id, name)?.ok_or_else(|| {
+        let collection = name::shown(name).to_owned();
+        Refusal::from(Rejection::CollectionNotFound { database: database.name, collection })
+    })
+}
