@@ -93,12 +93,11 @@ mod tests {
     const SOON: Duration = Duration::from_millis(1);
 
     /// A leader of term 1 that has dropped two collections of three and a half steps each.
-    async fn dropped() -> (Arc<SoloReplica>, Arc<Proposer>) {
+    async fn dropped() -> (Arc<SoloReplica>, Arc<Proposer>, Arc<GuardedClock>) {
         let replica = SoloReplica::new();
         let clock = Arc::new(GuardedClock::new(Arc::new(SystemClock::default()), 60_000));
         clock.settled_for(1);
-        clock.settled_for(2);
-        let proposer = Proposer::new(replica.clone(), clock);
+        let proposer = Proposer::new(replica.clone(), clock.clone());
         replica.lead(1);
         for name in ["one", "two"] {
             let key = FieldSchema {
@@ -123,7 +122,7 @@ mod tests {
             let drop = DropCollection { database: String::new(), name: name.into() };
             proposer.propose_internal(1, Command::DropCollection(drop)).await.unwrap();
         }
-        (replica, proposer)
+        (replica, proposer, clock)
     }
 
     fn left(replica: &SoloReplica) -> usize {
@@ -141,7 +140,7 @@ mod tests {
 
     #[tokio::test]
     async fn drops_end_and_then_it_rests() {
-        let (replica, proposer) = dropped().await;
+        let (replica, proposer, _) = dropped().await;
         assert_eq!(left(&replica), 2);
         let task = Eraser::looking_every(replica.clone(), proposer, SOON);
         let tasks = tokio::spawn(crate::leader::run(replica.clone(), vec![task]));
@@ -155,9 +154,10 @@ mod tests {
 
     #[tokio::test]
     async fn the_next_leader_ends_what_the_last_one_began() {
-        let (replica, proposer) = dropped().await;
+        let (replica, proposer, clock) = dropped().await;
         let first = Eraser::looking_every(replica.clone(), proposer.clone(), SOON);
         assert!(first.step(Reign { term: 1 }, first.page(None).unwrap()[0].1).await.unwrap());
+        clock.settled_for(2);
         replica.lead(2);
         // What the deposed leader still sends is not executed.
         assert!(first.look(Reign { term: 1 }).await.is_err());
