@@ -58,7 +58,8 @@ impl RocksEngine {
         options.set_write_buffer_manager(&buffers);
         options.set_max_background_jobs(2);
         options.set_max_open_files(512);
-        options.set_max_total_wal_size(512 << 20);
+        // A space that is rarely written would keep every log since its last flush; beyond this it is flushed.
+        options.set_max_total_wal_size(2 * budget.write_buffer_bytes as u64);
         options.set_keep_log_file_num(4);
         options.set_stats_dump_period_sec(0);
         // Smooths write-back, so that one sync does not wait for megabytes of table files.

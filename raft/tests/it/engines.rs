@@ -1,13 +1,14 @@
 //! RocksDB and the engine in memory give the same answers to the same batches, also through pinned views.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
 use roost_raft::kv::{Batch, KeyRange, Read, Space};
 use roost_raft::storage::engine::Engine;
 use roost_raft::storage::mem::MemEngine;
 
-use crate::support::{rocks, rows, scanned};
+use crate::support::{rocks, rocks_within, rows, scanned, small_budget};
 use crate::txn::{bound, key, range, space};
 
 #[derive(Clone, Debug)]
@@ -101,4 +102,33 @@ fn a_pinned_view_outlives_its_engine_handle_and_later_writes() {
     drop(engine);
     assert_eq!(view.get(Space::STATE, b"k").unwrap().as_deref(), Some(&b"old"[..]));
     assert_eq!(scanned(view.as_ref(), Space::STATE, KeyRange::ALL, true, 9), [(b"k".to_vec(), b"old".to_vec())]);
+}
+
+#[test]
+fn a_space_that_is_rarely_full_does_not_keep_the_write_ahead_log() {
+    let dir = tempfile::tempdir().unwrap();
+    let budget = small_budget();
+    let engine = rocks_within(dir.path(), budget).unwrap();
+    // As apply does: much to one space, and the position, a few bytes, to another.
+    let rounds = 8 * budget.write_buffer_bytes / (16 << 10);
+    for round in 0..rounds {
+        let mut batch = Batch::default();
+        batch.put(Space::STATE, round.to_be_bytes().to_vec(), vec![7; 16 << 10]);
+        batch.put(Space::META, b"position".to_vec(), round.to_be_bytes().to_vec());
+        engine.write(batch).unwrap();
+    }
+    let logs = || -> u64 {
+        let files = std::fs::read_dir(dir.path().join("db")).unwrap().map(Result::unwrap);
+        // A log that has just been given up may be gone before it is asked for its length.
+        let logs = files.filter(|file| file.path().extension().is_some_and(|extension| extension == "log"));
+        logs.filter_map(|file| file.metadata().ok()).map(|metadata| metadata.len()).sum()
+    };
+    // The bound, and the log that was being written when it was reached. Flushes are in the background.
+    let most = 3 * budget.write_buffer_bytes as u64;
+    let give_up = Instant::now() + Duration::from_secs(60);
+    while logs() > most {
+        assert!(Instant::now() < give_up, "{} bytes of write-ahead log, {most} are enough", logs());
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    assert_eq!(engine.get(Space::META, b"position").unwrap(), Some((rounds - 1).to_be_bytes().to_vec()));
 }
