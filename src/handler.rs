@@ -7,8 +7,9 @@ use crate::call::Call;
 use crate::pb::common;
 use crate::pb::milvus::{
     AllocTimestampResponse, BatchDescribeCollectionResponse, BoolResponse, CalcDistanceResults, ConnectResponse,
-    DescribeCollectionResponse, GetCollectionStatisticsResponse, MutationResult, QueryResults, RunAnalyzerResponse,
-    SearchResults, ShowCollectionsResponse,
+    DescribeAliasResponse, DescribeCollectionResponse, DescribeDatabaseResponse, GetCollectionStatisticsResponse,
+    GetPartitionStatisticsResponse, ListAliasesResponse, ListDatabasesResponse, MutationResult, QueryResults,
+    RunAnalyzerResponse, SearchResults, ShowCollectionsResponse, ShowPartitionsResponse,
 };
 use crate::pb::rootcoord;
 use crate::state::DEFAULT_DATABASE;
@@ -80,16 +81,23 @@ replies!(
     BoolResponse,
     CalcDistanceResults,
     ConnectResponse,
+    DescribeAliasResponse,
     DescribeCollectionResponse,
     GetCollectionStatisticsResponse,
+    DescribeDatabaseResponse,
+    GetPartitionStatisticsResponse,
+    ListAliasesResponse,
+    ListDatabasesResponse,
     MutationResult,
     QueryResults,
     RunAnalyzerResponse,
     SearchResults,
     ShowCollectionsResponse,
+    ShowPartitionsResponse,
     // RootCoord's.
     rootcoord::AllocIdResponse,
     rootcoord::AllocTimestampResponse,
+    rootcoord::DescribeDatabaseResponse,
     rootcoord::ShowCollectionIDsResponse,
 );
 

@@ -11,7 +11,7 @@ use crate::failure::Failure;
 use crate::leader::clock::GuardedClock;
 use crate::limits;
 use crate::replica::{self, Proposal, Replica};
-use crate::state::{Command, Entry, Reply};
+use crate::state::{AliasCommand, Command, Entry, Reply};
 
 /// Makes log entries on behalf of callers and of this node's own tasks.
 pub struct Proposer {
@@ -90,6 +90,7 @@ impl Proposer {
 fn frees_space(command: &Command) -> bool {
     match command {
         Command::DropCollection(_) | Command::DropPartition(_) | Command::DropDatabase(_) => true,
+        Command::Alias(command) => matches!(command, AliasCommand::Drop { .. }),
         Command::Keyspace(command) => command.frees_space(),
         Command::Collection(command) => command.frees_space(),
         _ => false,

@@ -40,6 +40,10 @@ const ROUTES: &[(&str, Route, &[&str])] = &[
     (ROOT_COORD, Route::Leader, &["AllocTimestamp"]),
     (ROOT_COORD, Route::Log, &["CreateCollection", "DropCollection", "AlterCollection", "RenameCollection"]),
     (ROOT_COORD, Route::Log, &["AllocID"]),
+    (MILVUS, Route::Log, &["CreateDatabase", "DropDatabase", "AlterDatabase"]),
+    (MILVUS, Route::Log, &["CreatePartition", "DropPartition", "CreateAlias", "DropAlias", "AlterAlias"]),
+    (ROOT_COORD, Route::Log, &["CreateDatabase", "DropDatabase", "AlterDatabase"]),
+    (ROOT_COORD, Route::Log, &["CreatePartition", "DropPartition", "CreateAlias", "DropAlias", "AlterAlias"]),
     (TIMESTAMP, Route::Leader, &["Allocate"]),
     (
         ADMIN,
@@ -51,8 +55,18 @@ const ROUTES: &[(&str, Route, &[&str])] = &[
 
 /// Methods whose replies grow with what the cluster holds: few run at once.
 const LISTINGS: &[(&str, &[&str])] = &[
-    (MILVUS, &["ShowCollections", "BatchDescribeCollection"]),
-    (ROOT_COORD, &["ShowCollections", "ShowCollectionIDs"]),
+    (MILVUS, &["ShowCollections", "BatchDescribeCollection", "ListDatabases", "ListAliases", "ShowPartitions"]),
+    (
+        ROOT_COORD,
+        &[
+            "ShowCollections",
+            "ShowCollectionIDs",
+            "ListDatabases",
+            "ListAliases",
+            "ShowPartitions",
+            "ShowPartitionsInternal",
+        ],
+    ),
 ];
 
 /// Packages of the etcd v3 API.

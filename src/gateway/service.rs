@@ -13,14 +13,18 @@ use crate::leader::tso::Oracle;
 use crate::pb::common::{self, ServerInfo};
 use crate::pb::milvus::milvus_service_server::MilvusService;
 use crate::pb::milvus::{
-    AllocTimestampRequest, AllocTimestampResponse, AlterCollectionRequest, BatchDescribeCollectionRequest,
-    BatchDescribeCollectionResponse, BoolResponse, CalcDistanceRequest, CalcDistanceResults, CheckHealthRequest,
-    CheckHealthResponse, ComponentStates, ConnectRequest, ConnectResponse, CreateCollectionRequest, DeleteRequest,
-    DescribeCollectionRequest, DescribeCollectionResponse, DropCollectionRequest, GetCollectionStatisticsRequest,
-    GetCollectionStatisticsResponse, GetComponentStatesRequest, GetVersionRequest, GetVersionResponse,
-    HasCollectionRequest, HybridSearchRequest, InsertRequest, MutationResult, QueryRequest, QueryResults,
+    AllocTimestampRequest, AllocTimestampResponse, AlterAliasRequest, AlterCollectionRequest, AlterDatabaseRequest,
+    BatchDescribeCollectionRequest, BatchDescribeCollectionResponse, BoolResponse, CalcDistanceRequest,
+    CalcDistanceResults, CheckHealthRequest, CheckHealthResponse, ComponentStates, ConnectRequest, ConnectResponse,
+    CreateAliasRequest, CreateCollectionRequest, CreateDatabaseRequest, CreatePartitionRequest, DeleteRequest,
+    DescribeAliasRequest, DescribeAliasResponse, DescribeCollectionRequest, DescribeCollectionResponse,
+    DescribeDatabaseRequest, DescribeDatabaseResponse, DropAliasRequest, DropCollectionRequest, DropDatabaseRequest,
+    DropPartitionRequest, GetCollectionStatisticsRequest, GetCollectionStatisticsResponse, GetComponentStatesRequest,
+    GetPartitionStatisticsRequest, GetPartitionStatisticsResponse, GetVersionRequest, GetVersionResponse,
+    HasCollectionRequest, HasPartitionRequest, HybridSearchRequest, InsertRequest, ListAliasesRequest,
+    ListAliasesResponse, ListDatabasesRequest, ListDatabasesResponse, MutationResult, QueryRequest, QueryResults,
     RenameCollectionRequest, RunAnalyzerRequest, RunAnalyzerResponse, SearchRequest, SearchResults,
-    ShowCollectionsRequest, ShowCollectionsResponse, UpsertRequest,
+    ShowCollectionsRequest, ShowCollectionsResponse, ShowPartitionsRequest, ShowPartitionsResponse, UpsertRequest,
 };
 use crate::rootcoord::{Catalog, Which};
 
@@ -99,10 +103,34 @@ impl MilvusService for Gateway {
             |this, asked| this.catalog.rename_collection(asked);
 
         // Partitions.
+        create_partition(CreatePartitionRequest) -> common::Status =
+            |this, asked| this.catalog.create_partition(asked);
+        drop_partition(DropPartitionRequest) -> common::Status = |this, asked| this.catalog.drop_partition(asked);
+        has_partition(HasPartitionRequest) -> BoolResponse = |this, asked| this.catalog.has_partition(asked);
+        show_partitions(ShowPartitionsRequest) -> ShowPartitionsResponse =
+            |this, asked| this.catalog.show_partitions(asked);
+        get_partition_statistics(GetPartitionStatisticsRequest) -> GetPartitionStatisticsResponse =
+            |this, asked| this.catalog.partition_statistics(asked);
 
         // Aliases.
+        create_alias(CreateAliasRequest) -> common::Status = |this, asked| this.catalog.create_alias(asked);
+        drop_alias(DropAliasRequest) -> common::Status = |this, asked| this.catalog.drop_alias(asked);
+        alter_alias(AlterAliasRequest) -> common::Status = |this, asked| this.catalog.alter_alias(asked);
+        describe_alias(DescribeAliasRequest) -> DescribeAliasResponse =
+            |this, asked| this.catalog.describe_alias(asked);
+        list_aliases(ListAliasesRequest) -> ListAliasesResponse = |this, asked| this.catalog.list_aliases(asked);
 
         // Databases.
+        create_database(CreateDatabaseRequest) -> common::Status = |this, asked| this.catalog.create_database(asked);
+        drop_database(DropDatabaseRequest) -> common::Status = |this, asked| this.catalog.drop_database(asked);
+        list_databases(ListDatabasesRequest) -> ListDatabasesResponse =
+            |this, asked| this.catalog.list_databases(asked);
+        describe_database(DescribeDatabaseRequest) -> DescribeDatabaseResponse =
+            |this, asked| this.catalog.describe_database(&asked.call, asked.database(&asked.message.db_name));
+        alter_database(AlterDatabaseRequest) -> common::Status = |this, asked| {
+            let AlterDatabaseRequest { db_name, properties, delete_keys, .. } = &asked.message;
+            this.catalog.alter_database(&asked.call, db_name, properties, delete_keys)
+        };
 
         // Users, roles and grants.
 

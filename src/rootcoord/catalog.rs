@@ -57,7 +57,20 @@ pub(super) fn existing(view: &View<'_>, database: &str) -> Result<store::Databas
     }
 }
 
-/// The collection, which must be there.
+/// Every database, by name.
+pub(super) fn all_databases(view: &View<'_>) -> Result<Vec<store::Database>, Failure> {
+    let mut all: Vec<store::Database> = Vec::new();
+    loop {
+        let after = all.last().map(|database| database.name.clone());
+        let page = view.databases(after.as_deref(), limits::LIST_PAGE)?;
+        if page.is_empty() {
+            return Ok(all);
+        }
+        all.extend(page);
+    }
+}
+
+/// The collection of this name or alias, which must be there.
 pub(super) fn named_collection(
     view: &View<'_>,
     database: &str,

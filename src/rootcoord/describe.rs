@@ -5,12 +5,13 @@ use std::io;
 use super::Which;
 use super::validate;
 use crate::pb::common::{KeyValuePair, Status};
-use crate::pb::milvus::{DescribeCollectionResponse, ShowCollectionsResponse};
+use crate::pb::milvus::{DescribeCollectionResponse, ShowCollectionsResponse, ShowPartitionsResponse};
 use crate::pb::store;
-use crate::state::physical_ms;
+use crate::state::{View, physical_ms};
 
 /// Everything about one collection.
 pub fn collection(
+    view: &View<'_>,
     row: store::Collection,
     database: &store::Database,
     which: Which,
@@ -19,7 +20,7 @@ pub fn collection(
     if which == Which::Client {
         schema = validate::client_schema(&schema);
     }
-    let pair = |property: store::Property| KeyValuePair { key: property.key, value: property.value };
+    let aliases = view.aliases_of(&row)?;
     Ok(DescribeCollectionResponse {
         status: Some(Status::default()),
         schema: Some(schema),
@@ -29,9 +30,10 @@ pub fn collection(
         created_timestamp: row.created_ts,
         created_utc_timestamp: physical_ms(row.created_ts),
         shards_num: shards(row.shards),
+        aliases,
         consistency_level: row.consistency,
         collection_name: row.name,
-        properties: row.properties.into_iter().map(pair).collect(),
+        properties: pairs(row.properties),
         db_name: database.name.clone(),
         num_partitions: row.partitions.into(),
         db_id: database.id,
@@ -48,6 +50,37 @@ pub fn list(list: &mut ShowCollectionsResponse, row: store::Collection) {
     list.created_timestamps.push(row.created_ts);
     list.created_utc_timestamps.push(physical_ms(row.created_ts));
     list.shards_num.push(shards(row.shards));
+}
+
+/// One more line of a listing of partitions.
+pub fn list_partition(list: &mut ShowPartitionsResponse, row: store::Partition) {
+    list.partition_names.push(row.name);
+    list.partition_i_ds.push(row.id);
+    list.created_timestamps.push(row.created_ts);
+    list.created_utc_timestamps.push(physical_ms(row.created_ts));
+}
+
+/// A database's description, of which each API has its own message.
+macro_rules! describes_databases {
+    ($($reply:ty),*) => { $(
+        impl From<store::Database> for $reply {
+            fn from(row: store::Database) -> Self {
+                Self {
+                    status: Some(Status::default()),
+                    db_name: row.name,
+                    db_id: row.id,
+                    created_timestamp: row.created_ts,
+                    properties: pairs(row.properties),
+                }
+            }
+        }
+    )* };
+}
+
+describes_databases!(crate::pb::milvus::DescribeDatabaseResponse, crate::pb::rootcoord::DescribeDatabaseResponse);
+
+fn pairs(properties: Vec<store::Property>) -> Vec<KeyValuePair> {
+    properties.into_iter().map(|property| KeyValuePair { key: property.key, value: property.value }).collect()
 }
 
 /// At most a few dozen, so the conversion cannot fail.

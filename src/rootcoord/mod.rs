@@ -1,10 +1,13 @@
 //! Collections, timestamps and ids: what RootCoord decides, and its API for Milvus' own processes. The gateway serves
 //! the same catalog to clients.
 
+mod alias;
 mod catalog;
 mod clock;
 mod collection;
+mod database;
 mod describe;
+mod partition;
 mod service;
 pub mod validate;
 

@@ -11,15 +11,18 @@ use crate::health::Health;
 use crate::leader::tso::Oracle;
 use crate::pb::common;
 use crate::pb::milvus::{
-    AlterCollectionRequest, BoolResponse, CheckHealthRequest, CheckHealthResponse, ComponentStates,
-    CreateCollectionRequest, DescribeCollectionRequest, DescribeCollectionResponse, DropCollectionRequest,
-    GetComponentStatesRequest, HasCollectionRequest, RenameCollectionRequest, ShowCollectionsRequest,
-    ShowCollectionsResponse,
+    AlterAliasRequest, AlterCollectionRequest, BoolResponse, CheckHealthRequest, CheckHealthResponse, ComponentStates,
+    CreateAliasRequest, CreateCollectionRequest, CreateDatabaseRequest, CreatePartitionRequest, DescribeAliasRequest,
+    DescribeAliasResponse, DescribeCollectionRequest, DescribeCollectionResponse, DropAliasRequest,
+    DropCollectionRequest, DropDatabaseRequest, DropPartitionRequest, GetComponentStatesRequest, HasCollectionRequest,
+    HasPartitionRequest, ListAliasesRequest, ListAliasesResponse, ListDatabasesRequest, ListDatabasesResponse,
+    RenameCollectionRequest, ShowCollectionsRequest, ShowCollectionsResponse, ShowPartitionsRequest,
+    ShowPartitionsResponse,
 };
 use crate::pb::rootcoord::root_coord_server::RootCoord;
 use crate::pb::rootcoord::{
-    AllocIdRequest, AllocIdResponse, AllocTimestampRequest, AllocTimestampResponse, ShowCollectionIDsRequest,
-    ShowCollectionIDsResponse,
+    AllocIdRequest, AllocIdResponse, AllocTimestampRequest, AllocTimestampResponse, AlterDatabaseRequest,
+    DescribeDatabaseRequest, DescribeDatabaseResponse, ShowCollectionIDsRequest, ShowCollectionIDsResponse,
 };
 
 /// The service; cheap to clone.
@@ -76,10 +79,34 @@ impl RootCoord for RootCoordService {
             |this, asked| this.catalog.rename_collection(asked);
 
         // Partitions.
+        create_partition(CreatePartitionRequest) -> common::Status =
+            |this, asked| this.catalog.create_partition(asked);
+        drop_partition(DropPartitionRequest) -> common::Status = |this, asked| this.catalog.drop_partition(asked);
+        has_partition(HasPartitionRequest) -> BoolResponse = |this, asked| this.catalog.has_partition(asked);
+        show_partitions(ShowPartitionsRequest) -> ShowPartitionsResponse =
+            |this, asked| this.catalog.show_partitions(asked);
+        show_partitions_internal(ShowPartitionsRequest) -> ShowPartitionsResponse =
+            |this, asked| this.catalog.show_partitions(asked);
 
         // Aliases.
+        create_alias(CreateAliasRequest) -> common::Status = |this, asked| this.catalog.create_alias(asked);
+        drop_alias(DropAliasRequest) -> common::Status = |this, asked| this.catalog.drop_alias(asked);
+        alter_alias(AlterAliasRequest) -> common::Status = |this, asked| this.catalog.alter_alias(asked);
+        describe_alias(DescribeAliasRequest) -> DescribeAliasResponse =
+            |this, asked| this.catalog.describe_alias(asked);
+        list_aliases(ListAliasesRequest) -> ListAliasesResponse = |this, asked| this.catalog.list_aliases(asked);
 
         // Databases.
+        create_database(CreateDatabaseRequest) -> common::Status = |this, asked| this.catalog.create_database(asked);
+        drop_database(DropDatabaseRequest) -> common::Status = |this, asked| this.catalog.drop_database(asked);
+        list_databases(ListDatabasesRequest) -> ListDatabasesResponse =
+            |this, asked| this.catalog.list_databases(asked);
+        describe_database(DescribeDatabaseRequest) -> DescribeDatabaseResponse =
+            |this, asked| this.catalog.describe_database(&asked.call, asked.database(&asked.message.db_name));
+        alter_database(AlterDatabaseRequest) -> common::Status = |this, asked| {
+            let AlterDatabaseRequest { db_name, properties, delete_keys, .. } = &asked.message;
+            this.catalog.alter_database(&asked.call, db_name, properties, delete_keys)
+        };
 
         // Users, roles and grants.
     }

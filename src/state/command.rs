@@ -4,8 +4,9 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+pub use super::alias::AliasCommand;
 pub use super::collection::{CollectionChange, CreateCollection, DropCollection, EraseCollection, RenameCollection};
-pub use super::database::{CreateDatabase, DropDatabase};
+pub use super::database::{AlterDatabase, CreateDatabase, DropDatabase};
 pub use super::id::AllocId;
 pub use super::keyspace::KeyspaceCommand;
 pub use super::partition::{CreatePartition, DropPartition};
@@ -27,6 +28,8 @@ pub enum Command {
     ExtendTso(ExtendTso),
     Keyspace(KeyspaceCommand),
     Collection(CollectionChange),
+    AlterDatabase(AlterDatabase),
+    Alias(AliasCommand),
 }
 
 impl Command {
@@ -43,7 +46,7 @@ impl Command {
             | Command::AllocId(_)
             | Command::ExtendTso(_) => 1,
             Command::Keyspace(_) => 2,
-            Command::Collection(_) => 4,
+            Command::Collection(_) | Command::AlterDatabase(_) | Command::Alias(_) => 4,
         }
     }
 
@@ -61,6 +64,8 @@ impl Command {
             Command::ExtendTso(_) => "extend_tso",
             Command::Keyspace(command) => command.name(),
             Command::Collection(command) => command.name(),
+            Command::AlterDatabase(_) => "alter_database",
+            Command::Alias(command) => command.name(),
         }
     }
 
@@ -78,6 +83,8 @@ impl Command {
             Command::ExtendTso(command) => command.apply(step),
             Command::Keyspace(command) => command.apply(step),
             Command::Collection(command) => command.apply(step),
+            Command::AlterDatabase(command) => command.apply(step),
+            Command::Alias(command) => command.apply(step),
         }
     }
 }
@@ -97,6 +104,8 @@ impl fmt::Display for Command {
             Command::ExtendTso(command) => command.fmt(f),
             Command::Keyspace(command) => command.fmt(f),
             Command::Collection(command) => command.fmt(f),
+            Command::AlterDatabase(command) => command.fmt(f),
+            Command::Alias(command) => command.fmt(f),
         }
     }
 }

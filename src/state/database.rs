@@ -35,6 +35,14 @@ pub struct DropDatabase {
     pub name: String,
 }
 
+/// Sets or deletes properties of a database, not both at once.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AlterDatabase {
+    pub name: String,
+    pub set: Properties,
+    pub delete: Vec<String>,
+}
+
 impl CreateDatabase {
     pub(super) fn apply(&self, step: &mut Step<'_, '_>) -> Outcome {
         name::database_name(&self.name)?;
@@ -71,6 +79,30 @@ impl DropDatabase {
     }
 }
 
+impl AlterDatabase {
+    pub(super) fn apply(&self, step: &mut Step<'_, '_>) -> Outcome {
+        let detail = match (self.set.is_empty(), self.delete.is_empty()) {
+            (true, true) => {
+                "alter database with empty properties and delete keys, expected to set either properties or delete keys"
+            }
+            (false, false) => "alter database cannot modify properties and delete keys at the same time",
+            _ => "",
+        };
+        if !detail.is_empty() {
+            return Err(Rejection::invalid(detail).into());
+        }
+        let mut row = find(step.txn, &self.name)?;
+        let properties = property::changed(&row.properties, &self.set, &self.delete)?;
+        let changed = properties != row.properties;
+        if changed {
+            row.properties = properties;
+            DATABASES.put(step.txn, &row.id, &row);
+            step.events.push(Event::DatabaseAltered { database_id: row.id, name: row.name });
+        }
+        Ok(Reply::DatabaseAltered { database_id: row.id, changed })
+    }
+}
+
 impl fmt::Display for CreateDatabase {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "create database {}", self.name.escape_debug())
@@ -80,6 +112,14 @@ impl fmt::Display for CreateDatabase {
 impl fmt::Display for DropDatabase {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "drop database {}", self.name.escape_debug())
+    }
+}
+
+/// Values stay out of the line: some of them are secrets.
+impl fmt::Display for AlterDatabase {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "alter database {}", name::database_or_default(&self.name).escape_debug())?;
+        property::fmt_keys(&self.set, &self.delete, f)
     }
 }
 

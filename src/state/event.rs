@@ -15,6 +15,10 @@ pub enum Event {
         database_id: i64,
         name: String,
     },
+    DatabaseAltered {
+        database_id: i64,
+        name: String,
+    },
     CollectionCreated {
         database_id: i64,
         collection_id: i64,
@@ -37,6 +41,17 @@ pub enum Event {
         database_id: i64,
         name: String,
         collection_id: i64,
+    },
+    /// The alias was created, or moved to this collection.
+    AliasSet {
+        database_id: i64,
+        collection_id: i64,
+        name: String,
+    },
+    AliasDropped {
+        database_id: i64,
+        collection_id: i64,
+        name: String,
     },
     PartitionCreated {
         collection_id: i64,

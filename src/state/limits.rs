@@ -13,6 +13,8 @@ pub const MAX_PROPERTIES: usize = 256;
 pub const MAX_PROPERTY_BYTES: usize = 64 << 10;
 /// The longest name of anything, in bytes (Milvus: proxy.maxNameLength).
 pub const MAX_NAME_BYTES: usize = 255;
+/// Aliases of one collection, which each description of it lists. Milvus knows no limit.
+pub const MAX_ALIASES: u32 = 1024;
 /// Ids that one command may take. A proxy asks for 200,000; a blind request must not eat the number space.
 pub const MAX_IDS: u32 = 1 << 28;
 /// The first id that is handed out. Below are ids that Milvus fixes, such as the default database's.

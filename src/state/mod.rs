@@ -25,6 +25,8 @@
 //! | 0x30 | collection            | id i64                      | `Collection`     |
 //! | 0x31 | collection name       | database i64, name          | `Reference`      |
 //! | 0x32 | database's collection | database, collection i64    | `Present`        |
+//! | 0x33 | alias                 | database i64, name          | `Reference`      |
+//! | 0x34 | collection's alias    | collection i64, name        | `Present`        |
 //! | 0x35 | dropping collection   | database, collection i64    | `Present`        |
 //! | 0x40 | partition             | collection, partition i64   | `Partition`      |
 //! | 0x41 | partition name        | collection i64, name        | `Reference`      |
@@ -42,13 +44,14 @@
 //! | `REVISIONS` | main, sub revision i64 big-endian      | `mvccpb.KeyValue`; of a deletion only its key        |
 //! | `VERSIONS`  | escaped key, main, sub revision        | empty; of a deletion one byte                        |
 //!
-//! Counts (totals, database use, channel use, `Collection.partitions`, `Clock.retired`) change in the same transaction
-//! as the rows they count; a missing count row means zero. The default database (id 1) is written by the first apply
-//! of all, before its command, with that entry's time.
+//! Counts (totals, database use, channel use, `Collection.partitions` and `.aliases`, `Clock.retired`) change in the
+//! same transaction as the rows they count; a missing count row means zero. The default database (id 1) is written by
+//! the first apply of all, before its command, with that entry's time.
 //!
 //! A collection that is being dropped has a row in `collection`, in state Dropping, and one in `dropping collection`,
 //! as long as something of it is left; its name, its place in the database and its counts are gone already.
 
+mod alias;
 mod channel;
 mod clock;
 pub mod codec;
@@ -81,11 +84,12 @@ use std::io;
 use roost_raft::kv::{Read, Txn};
 use roost_raft::machine::{ApplyContext, Machine};
 
+pub use alias::AliasCommand;
 pub use channel::PCHANNELS;
 pub use clock::physical_ms;
 pub use command::{
-    AllocId, AlterCollectionProperties, CollectionChange, Command, CreateCollection, CreateDatabase, CreatePartition,
-    DropCollection, DropDatabase, DropPartition, EraseCollection, ExtendTso, RenameCollection,
+    AllocId, AlterCollectionProperties, AlterDatabase, CollectionChange, Command, CreateCollection, CreateDatabase,
+    CreatePartition, DropCollection, DropDatabase, DropPartition, EraseCollection, ExtendTso, RenameCollection,
 };
 pub use entry::{Entry, RequestId};
 pub use event::Event;

@@ -6,14 +6,24 @@ use crate::error::Rejection;
 
 /// `^[A-Za-z_][A-Za-z0-9_]*$`, at most 255 bytes.
 pub fn collection_name(name: &str) -> Result<(), Rejection> {
+    collections(name, "name")
+}
+
+/// As a collection's.
+pub fn alias_name(name: &str) -> Result<(), Rejection> {
+    collections(name, "alias")
+}
+
+/// A collection's name or its alias, which is what `kind` says.
+fn collections(name: &str, kind: &str) -> Result<(), Rejection> {
     let fault = match fault(name) {
         None => return Ok(()),
-        Some(Fault::Empty) => return Err(Rejection::invalid("collection name should not be empty")),
-        Some(Fault::Long) => format!("the length of a collection name must be less than {MAX_NAME_BYTES} characters"),
-        Some(Fault::First) => "the first character of a collection name must be an underscore or letter".to_owned(),
-        Some(Fault::Rest) => "collection name can only contain numbers, letters and underscores".to_owned(),
+        Some(Fault::Empty) => return Err(Rejection::invalid(format!("collection {kind} should not be empty"))),
+        Some(Fault::Long) => format!("the length of a collection {kind} must be less than {MAX_NAME_BYTES} characters"),
+        Some(Fault::First) => format!("the first character of a collection {kind} must be an underscore or letter"),
+        Some(Fault::Rest) => format!("collection {kind} can only contain numbers, letters and underscores"),
     };
-    Err(Rejection::invalid(format!("Invalid collection name: {}. {fault}", shown(name))))
+    Err(Rejection::invalid(format!("Invalid collection {kind}: {}. {fault}", shown(name))))
 }
 
 /// As a collection's.

@@ -61,14 +61,19 @@ impl fmt::Display for AlterCollectionProperties {
         let database = name::database_or_default(&self.database).escape_debug();
         let collection = self.collection.escape_debug();
         write!(f, "alter collection {database}.{collection}")?;
-        for (key, _) in &self.set {
-            write!(f, " set={}", key.escape_debug())?;
-        }
-        for key in &self.delete {
-            write!(f, " delete={}", key.escape_debug())?;
-        }
-        Ok(())
+        fmt_keys(&self.set, &self.delete, f)
     }
+}
+
+/// Which properties a command changes.
+pub(super) fn fmt_keys(set: &Properties, delete: &[String], f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    for (key, _) in set {
+        write!(f, " set={}", key.escape_debug())?;
+    }
+    for key in delete {
+        write!(f, " delete={}", key.escape_debug())?;
+    }
+    Ok(())
 }
 
 /// The stored form of new properties.
@@ -76,7 +81,12 @@ pub(super) fn stored(properties: &Properties) -> Result<Vec<store::Property>, Re
     changed(&[], properties, &[])
 }
 
-fn changed(old: &[store::Property], set: &Properties, delete: &[String]) -> Result<Vec<store::Property>, Rejection> {
+/// The stored form of `old` with some set or deleted.
+pub(super) fn changed(
+    old: &[store::Property],
+    set: &Properties,
+    delete: &[String],
+) -> Result<Vec<store::Property>, Rejection> {
     let mut map: BTreeMap<&str, &str> =
         old.iter().map(|property| (property.key.as_str(), property.value.as_str())).collect();
     map.extend(set.iter().map(|(key, value)| (key.as_str(), value.as_str())));

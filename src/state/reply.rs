@@ -59,6 +59,21 @@ pub enum Reply {
         /// Something of it is left for the next step.
         more: bool,
     },
+    DatabaseAltered {
+        database_id: i64,
+        /// False when every property had its value already.
+        changed: bool,
+    },
+    /// The alias was created or moved.
+    AliasSet {
+        collection_id: i64,
+        /// False when it was this collection's already.
+        changed: bool,
+    },
+    /// `None`: there was none, which is a success.
+    AliasDropped {
+        collection_id: Option<i64>,
+    },
 }
 
 impl Reply {

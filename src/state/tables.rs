@@ -32,6 +32,11 @@ pub const DATABASE_COLLECTIONS: Table<(i64, i64), store::Present> = Table::new(0
 /// By database id, collection id.
 pub const DROPPING: Table<(i64, i64), store::Present> = Table::new(0x35, "dropping collection");
 
+/// By database id, name; to the collection.
+pub const ALIASES: Table<(i64, String), store::Reference> = Table::new(0x33, "alias");
+/// By collection id, name.
+pub const COLLECTION_ALIASES: Table<(i64, String), store::Present> = Table::new(0x34, "collection's alias");
+
 /// By collection id, partition id.
 pub const PARTITIONS: Table<(i64, i64), store::Partition> = Table::new(0x40, "partition");
 /// By collection id, name.

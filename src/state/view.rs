@@ -5,10 +5,10 @@ use std::io;
 use roost_raft::kv::Read;
 
 use super::tables::{
-    COLLECTION_NAMES, COLLECTIONS, DATABASE_COLLECTIONS, DATABASE_NAMES, DATABASE_USE, DATABASES, DROPPING, PARTITIONS,
-    TOTALS, TSO_BOUND,
+    ALIASES, COLLECTION_NAMES, COLLECTIONS, DATABASE_COLLECTIONS, DATABASE_NAMES, DATABASE_USE, DATABASES, DROPPING,
+    PARTITIONS, TOTALS, TSO_BOUND,
 };
-use super::{clock, collection, database, id, partition};
+use super::{alias, clock, collection, database, id, partition};
 use crate::pb::store;
 
 /// Queries over `kv::Read`. An `Err` is a storage failure, never a "not found".
@@ -39,8 +39,26 @@ impl<'a> View<'a> {
         page.into_iter().map(|(_, reference)| row(reference.id)).collect()
     }
 
+    /// By its name or by an alias.
     pub fn collection(&self, database_id: i64, name: &str) -> io::Result<Option<store::Collection>> {
-        collection::lookup(self.read, database_id, name)
+        collection::resolve(self.read, database_id, name)
+    }
+
+    /// The id of the collection that an alias stands for.
+    pub fn alias(&self, database_id: i64, name: &str) -> io::Result<Option<i64>> {
+        alias::target(self.read, database_id, name)
+    }
+
+    /// Up to `limit` aliases of a database with their collections' ids, by name, after the name `after`.
+    pub fn aliases(&self, database_id: i64, after: Option<&str>, limit: usize) -> io::Result<Vec<(String, i64)>> {
+        let after = after.map(|after| (database_id, after.to_owned()));
+        let page = ALIASES.page(self.read, &database_id, after.as_ref(), limit)?;
+        Ok(page.into_iter().map(|((_, name), reference)| (name, reference.id)).collect())
+    }
+
+    /// All aliases of a collection by name: as many as its row counts.
+    pub fn aliases_of(&self, row: &store::Collection) -> io::Result<Vec<String>> {
+        alias::of(self.read, row)
     }
 
     /// None for one that is being dropped.

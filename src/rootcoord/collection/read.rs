@@ -14,7 +14,7 @@ use crate::pb::milvus::{
 };
 use crate::pb::rootcoord::{DbCollections, ShowCollectionIDsRequest, ShowCollectionIDsResponse};
 use crate::pb::store;
-use crate::rootcoord::catalog::{Catalog, existing, named_collection};
+use crate::rootcoord::catalog::{Catalog, all_databases, existing, named_collection};
 use crate::rootcoord::{Which, describe, validate};
 use crate::state::View;
 
@@ -134,18 +134,6 @@ impl Catalog {
     }
 }
 
-fn all_databases(view: &View<'_>) -> Result<Vec<store::Database>, Failure> {
-    let mut all: Vec<store::Database> = Vec::new();
-    loop {
-        let after = all.last().map(|database| database.name.clone());
-        let page = view.databases(after.as_deref(), limits::LIST_PAGE)?;
-        if page.is_empty() {
-            return Ok(all);
-        }
-        all.extend(page);
-    }
-}
-
 fn ids_of(view: &View<'_>, database: store::Database, dropping: bool) -> Result<DbCollections, Failure> {
     let mut ids = all_ids(|after| view.collection_ids(database.id, after, limits::LIST_PAGE))?;
     if dropping {
@@ -186,7 +174,7 @@ fn described(
         let detail = format!("collection {} names database {}, which is missing", row.id, row.database_id);
         return Err(Rejection::Internal { detail }.into());
     };
-    Ok(describe::collection(row, &database, which)?)
+    Ok(describe::collection(view, row, &database, which)?)
 }
 
 fn described_by_id(
@@ -203,7 +191,7 @@ fn described_by_id(
     let row = row.ok_or(Rejection::CollectionIdNotFound { id })?;
     // A database may be dropped while something of its last collections is left.
     let database = view.database_by_id(row.database_id)?.unwrap_or_default();
-    Ok(describe::collection(row, &database, which)?)
+    Ok(describe::collection(view, row, &database, which)?)
 }
 
 /// A refusal of one of several as a response of its own; a call that must be sent again stays an error.

@@ -4,6 +4,7 @@
 //! refused in the same words. Nothing here knows what exists already: that is for `state` to judge.
 
 mod analyzers;
+mod database;
 mod defaults;
 mod fields;
 mod functions;
@@ -27,6 +28,8 @@ use crate::pb::common::{ConsistencyLevel, KeyValuePair};
 use crate::pb::milvus::{AlterCollectionRequest, CreateCollectionRequest, RenameCollectionRequest};
 use crate::pb::schema::CollectionSchema;
 
+pub use crate::state::name::alias_name;
+pub use database::{altered_database_properties, new_database_properties};
 pub use names::{collection_name, database_name, partition_name};
 pub use normal::client_schema;
 

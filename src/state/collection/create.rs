@@ -17,7 +17,7 @@ use crate::state::property::{self, Properties};
 use crate::state::reply::Reply;
 use crate::state::step::{Outcome, Step};
 use crate::state::tables::{COLLECTION_NAMES, COLLECTIONS, DATABASE_COLLECTIONS};
-use crate::state::{database, id, name, partition, schema, totals};
+use crate::state::{alias, database, id, name, partition, schema, totals};
 
 /// Idempotent: an identical collection of that name is a success, another one is not.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -42,6 +42,9 @@ impl CreateCollection {
     pub(in crate::state) fn apply(&self, step: &mut Step<'_, '_>) -> Outcome {
         let (declared, properties) = self.check()?;
         let database = database::find(step.txn, &self.database)?;
+        if alias::target(step.txn, database.id, &self.name)?.is_some() {
+            return Err(Rejection::CollectionNameIsAlias { collection: self.name.clone() }.into());
+        }
         if let Some(row) = lookup(step.txn, database.id, &self.name)? {
             return self.compare(&row, &declared, &properties);
         }
@@ -70,6 +73,7 @@ impl CreateCollection {
             updated_ts: self.ts,
             schema_version: declared.version,
             state: store::CollectionState::Created.into(),
+            aliases: 0,
         };
         COLLECTIONS.put(step.txn, &id, &row);
         COLLECTION_NAMES.put(step.txn, &(database.id, row.name.clone()), &store::Reference { id });

@@ -8,13 +8,14 @@ use roost_raft::kv::Txn;
 use serde::{Deserialize, Serialize};
 
 use super::lookup;
+use crate::error::Rejection;
 use crate::pb::store;
 use crate::state::event::Event;
 use crate::state::limits::ERASED_ROWS;
 use crate::state::reply::Reply;
 use crate::state::step::{Outcome, Step};
 use crate::state::tables::{COLLECTION_NAMES, COLLECTIONS, DATABASE_COLLECTIONS, DROPPING};
-use crate::state::{channel, database, name, partition, totals};
+use crate::state::{alias, channel, database, name, partition, totals};
 
 /// Idempotent: dropping what is not there is a success.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -35,12 +36,16 @@ const STEPS_SINCE: u32 = 4;
 
 impl DropCollection {
     pub(in crate::state) fn apply(&self, step: &mut Step<'_, '_>) -> Outcome {
-        let database = database::lookup(step.txn, &self.database)?;
-        let row = match &database {
-            Some(database) => lookup(step.txn, database.id, &self.name)?,
-            None => None,
-        };
-        let Some(mut row) = row else { return Ok(Reply::CollectionDropped { collection_id: None }) };
+        let gone = Reply::CollectionDropped { collection_id: None };
+        let Some(database) = database::lookup(step.txn, &self.database)? else { return Ok(gone) };
+        if alias::target(step.txn, database.id, &self.name)?.is_some() {
+            return Err(Rejection::DropViaAlias { alias: self.name.clone() }.into());
+        }
+        let Some(mut row) = lookup(step.txn, database.id, &self.name)? else { return Ok(gone) };
+        if row.aliases > 0 {
+            let aliases = alias::of(step.txn, &row)?;
+            return Err(Rejection::DropWithAliases { collection: row.name, aliases }.into());
+        }
         let store::Collection { id, database_id, .. } = row;
         totals::remove_capacity(step.txn, row.partitions.into(), row.shards)?;
         totals::remove_collection(step.txn)?;

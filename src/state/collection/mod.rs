@@ -12,7 +12,7 @@ use roost_raft::kv::Read;
 
 use super::step::Refusal;
 use super::tables::{COLLECTION_NAMES, COLLECTIONS};
-use super::{database, name};
+use super::{alias, database, name};
 use crate::error::Rejection;
 use crate::pb::store;
 
@@ -30,10 +30,22 @@ pub(super) fn lookup(read: &dyn Read, database_id: i64, name: &str) -> io::Resul
     }
 }
 
-/// As [`lookup`] by the database's name, refusing when either is missing.
+/// The collection of this name or alias, if any. No name is both.
+pub(super) fn resolve(read: &dyn Read, database_id: i64, name: &str) -> io::Result<Option<store::Collection>> {
+    if let Some(row) = lookup(read, database_id, name)? {
+        return Ok(Some(row));
+    }
+    let Some(id) = alias::target(read, database_id, name)? else { return Ok(None) };
+    match COLLECTIONS.get(read, &id)? {
+        Some(row) => Ok(Some(row)),
+        None => Err(COLLECTIONS.missing(&id)),
+    }
+}
+
+/// As [`resolve`] by the database's name, refusing when either is missing.
 pub(super) fn find(read: &dyn Read, database: &str, name: &str) -> Result<store::Collection, Refusal> {
     let database = database::find(read, database)?;
-    lookup(read, database.id, name)?.ok_or_else(|| {
+    resolve(read, database.id, name)?.ok_or_else(|| {
         let collection = name::shown(name).to_owned();
         Refusal::from(Rejection::CollectionNotFound { database: database.name, collection })
     })

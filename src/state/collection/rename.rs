@@ -13,7 +13,7 @@ use crate::state::limits::Limits;
 use crate::state::reply::Reply;
 use crate::state::step::{Outcome, Step};
 use crate::state::tables::{COLLECTION_NAMES, COLLECTIONS, DATABASE_COLLECTIONS};
-use crate::state::{database, name};
+use crate::state::{alias, database, name};
 
 /// Says that a database's data is encrypted; such a collection stays where its key is.
 const ENCRYPTED: &str = "cipher.enabled";
@@ -53,6 +53,13 @@ impl RenameCollection {
             }
             .into());
         }
+        if alias::target(step.txn, from.id, &self.name)?.is_some() {
+            let detail = format!("unsupported use an alias to rename collection, alias:{}", self.name);
+            return Err(Rejection::invalid(detail).into());
+        }
+        if alias::target(step.txn, to.id, &self.new_name)?.is_some() {
+            return Err(Rejection::AliasIsCollection { database: to.name, alias: self.new_name.clone() }.into());
+        }
         if lookup(step.txn, to.id, &self.new_name)?.is_some() {
             let (database, name) = (&to.name, &self.new_name);
             let detail =
@@ -61,6 +68,10 @@ impl RenameCollection {
         }
         let row = find(step.txn, &self.database, &self.name)?;
         if from.id != to.id {
+            if row.aliases > 0 {
+                let detail = "fail to rename db name, must drop all aliases of this collection before rename";
+                return Err(Rejection::invalid(detail).into());
+            }
             database::add_collection(step.txn, &to, &self.limits)?;
             database::remove_collection(step.txn, from.id)?;
         }

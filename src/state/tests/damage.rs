@@ -26,6 +26,9 @@ fn world() -> World {
     for sequence in 1..6 {
         world.run_at(START_MS + sequence, Some(request(sequence)), alloc(1));
     }
+    world.run(create_alias("", "tomes", "books"));
+    world.run(create_alias("", "atlas", "maps"));
+    world.run(drop_alias("", "atlas"));
     world.run(drop_collection("", "maps"));
     leave_half_dropped(&mut world, DROPPING);
     world
@@ -57,6 +60,13 @@ fn commands() -> Vec<Entry> {
         drop_partition("books", "p"),
         alter("books", &[("k", "w")], &[]),
         alter("books", &[], &["k"]),
+        alter_database("shelf", &[("k", "v")], &[]),
+        create_alias("", "tomes", "books"),
+        create_alias("shelf", "tomes", "books"),
+        alter_alias("", "tomes", "books"),
+        drop_alias("", "tomes"),
+        drop_collection("", "tomes"),
+        create_partition("tomes", "q"),
         alloc(3),
         extend(START_MS + 9000),
         Command::Collection(CollectionChange::Rename(rename_collection("books", "tomes"))),
@@ -81,9 +91,11 @@ fn use_everything(world: &World) {
         if let Ok(Some(database)) = view.database(name) {
             let _ = view.collections_in(database.id);
             let _ = view.collection_ids(database.id, None, 10);
+            let _ = (view.aliases(database.id, None, 10), view.collection(database.id, "tomes"));
             if let Ok(Some(collection)) = view.collection(database.id, "books") {
                 let _ = view.partitions(collection.id);
                 let _ = view.partition(collection.id, "p");
+                let _ = view.aliases_of(&collection);
             }
         }
     }

@@ -78,3 +78,53 @@ fn a_refused_creation_leaves_nothing() {
     world.rejected(drop_database("missing"));
     assert_eq!(world.rows(), before);
 }
+
+#[test]
+fn properties_are_set_or_deleted() {
+    let mut world = World::default();
+    world.run(create_database("a"));
+    let altered = |changed| Reply::DatabaseAltered { database_id: 100, changed };
+    let (reply, events) = world.apply(&entry(START_MS, None, alter_database("a", &[("k", "1"), ("b", "2")], &[])));
+    assert_eq!(Reply::decode(&reply).unwrap(), altered(true));
+    assert_eq!(events, [Event::DatabaseAltered { database_id: 100, name: "a".into() }]);
+    let (reply, events) = world.apply(&entry(START_MS, None, alter_database("a", &[("k", "1")], &[])));
+    assert_eq!((Reply::decode(&reply).unwrap(), events), (altered(false), vec![]));
+    assert_eq!(world.run(alter_database("a", &[], &["unknown"])), altered(false));
+    assert_eq!(world.run(alter_database("a", &[], &["b", "unknown"])), altered(true));
+    let row = world.view().database("a").unwrap().unwrap();
+    let properties: Vec<_> = row.properties.iter().map(|p| (p.key.as_str(), p.value.as_str())).collect();
+    assert_eq!((properties, row.created_ts), (vec![("k", "1")], TS));
+    assert_eq!(world.view().database_by_id(100).unwrap().unwrap(), row);
+    // The default one has properties, too.
+    assert_eq!(
+        world.run(alter_database("", &[("k", "1")], &[])),
+        Reply::DatabaseAltered { database_id: 1, changed: true }
+    );
+
+    let before = world.facts();
+    let refused = |world: &mut World, set: &[(&str, &str)], delete: &[&str]| {
+        world.rejected(alter_database("a", set, delete)).reason()
+    };
+    assert_eq!(
+        refused(&mut world, &[], &[]),
+        "alter database with empty properties and delete keys, expected to set either properties or delete keys: \
+         invalid parameter"
+    );
+    let both = "alter database cannot modify properties and delete keys at the same time: invalid parameter";
+    assert_eq!(refused(&mut world, &[("k", "2")], &["k"]), both);
+    assert_eq!(world.rejected(alter_database("missing", &[("k", "2")], &[])).code(), 800);
+    assert_eq!(world.rejected(alter_database("a", &[("k", &"x".repeat(70_000))], &[])).code(), 1102);
+    assert_eq!(world.facts(), before);
+}
+
+#[test]
+fn a_changed_limit_of_collections_holds_at_once() {
+    let mut world = World::default();
+    world.run(create_database("a"));
+    world.run(Command::CreateCollection(create_collection("a", "one")));
+    world.run(alter_database("a", &[("database.max.collections", "1")], &[]));
+    assert_eq!(world.rejected(Command::CreateCollection(create_collection("a", "two"))).code(), 102);
+    world.run(alter_database("a", &[], &["database.max.collections"]));
+    world.run(Command::CreateCollection(create_collection("a", "two")));
+    assert_eq!(world.view().collections_in(100).unwrap(), 2);
+}

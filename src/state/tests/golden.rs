@@ -51,6 +51,10 @@ fn commands() -> Vec<(&'static str, Command)> {
         ("etcd reclaim history", Command::Keyspace(KeyspaceCommand::ReclaimHistory)),
         ("rename collection", Command::Collection(CollectionChange::Rename(rename_collection("a", "b")))),
         ("erase collection", erase_collection(300)),
+        ("alter database", alter_database("a", &[("k", "v")], &["d"])),
+        ("create alias", create_alias("a", "b", "c")),
+        ("drop alias", drop_alias("a", "b")),
+        ("alter alias", alter_alias("a", "b", "c")),
     ]
 }
 
@@ -93,6 +97,9 @@ fn replies() {
         ("etcd leases checkpointed", Reply::Keyspace(KeyspaceReply::LeasesCheckpointed)),
         ("etcd history reclaimed", Reply::Keyspace(KeyspaceReply::HistoryReclaimed { more: true })),
         ("collection erased", Reply::CollectionErased { more: true }),
+        ("database altered", Reply::DatabaseAltered { database_id: 100, changed: true }),
+        ("alias set", Reply::AliasSet { collection_id: 100, changed: true }),
+        ("alias dropped", Reply::AliasDropped { collection_id: Some(100) }),
     ]
     .into_iter()
     .map(|(name, reply)| (name, reply.encode().unwrap()))
@@ -117,6 +124,8 @@ fn keys() {
         ("collection name", tables::COLLECTION_NAMES.key(&(1, "ab".to_owned()))),
         ("database's collection", tables::DATABASE_COLLECTIONS.key(&(1, 258))),
         ("dropping collection", tables::DROPPING.key(&(1, 258))),
+        ("alias", tables::ALIASES.key(&(1, "ab".to_owned()))),
+        ("collection's alias", tables::COLLECTION_ALIASES.key(&(258, "ab".to_owned()))),
         ("partition", tables::PARTITIONS.key(&(258, 259))),
         ("partition name", tables::PARTITION_NAMES.key(&(258, "ab".to_owned()))),
         ("channel use", tables::CHANNEL_USE.key(&15)),
@@ -147,6 +156,7 @@ fn rows() {
         updated_ts: TS + 1,
         schema_version: 3,
         state: store::CollectionState::Dropping.into(),
+        aliases: 2,
     };
     let partition = store::Partition {
         id: 101,
@@ -299,6 +309,23 @@ const ENTRIES: &[(&str, &str)] = &[
         "erase collection",
         "01fd9883df51930100000101fb2c01fc70110100fc6f11010004726f6f740f3132372e302e302e313a34303030300a01fb5802",
     ),
+    (
+        "alter database",
+        "01fd9883df51930100000101fb2c01fc70110100fc6f11010004726f6f740f3132372e302e302e313a34303030300b016101\
+         016b0176010164",
+    ),
+    (
+        "create alias",
+        "01fd9883df51930100000101fb2c01fc70110100fc6f11010004726f6f740f3132372e302e302e313a34303030300c00016101620163",
+    ),
+    (
+        "drop alias",
+        "01fd9883df51930100000101fb2c01fc70110100fc6f11010004726f6f740f3132372e302e302e313a34303030300c0101610162",
+    ),
+    (
+        "alter alias",
+        "01fd9883df51930100000101fb2c01fc70110100fc6f11010004726f6f740f3132372e302e302e313a34303030300c02016101620163",
+    ),
     ("without request", "01010004726f6f740f3132372e302e302e313a34303030300701"),
 ];
 
@@ -325,6 +352,9 @@ const REPLIES: &[(&str, &str)] = &[
     ("etcd leases checkpointed", "010c07"),
     ("etcd history reclaimed", "010c0801"),
     ("collection erased", "010d01"),
+    ("database altered", "010ec801"),
+    ("alias set", "010fc801"),
+    ("alias dropped", "011001c8"),
 ];
 
 const KEYS: &[(&str, &str)] = &[
@@ -342,6 +372,8 @@ const KEYS: &[(&str, &str)] = &[
     ("collection name", "3180000000000000016162"),
     ("database's collection", "3280000000000000018000000000000102"),
     ("dropping collection", "3580000000000000018000000000000102"),
+    ("alias", "3380000000000000016162"),
+    ("collection's alias", "3480000000000001026162"),
     ("partition", "4080000000000001028000000000000103"),
     ("partition name", "4180000000000001026162"),
     ("channel use", "50000f"),
@@ -367,7 +399,7 @@ const ROWS: &[(&str, &str)] = &[
         "collection",
         "086410011a016322030102ff280130023a060a016b12017640014a1c62792d6465762d726f6f74636f6f72642d646d6c5f30\
          5f3130307630521662792d6465762d726f6f74636f6f72642d646d6c5f3058808080f3e0efd1a60660818080f3e0efd1a606\
-         68037002",
+         68037002f00102",
     ),
     ("partition", "086510641a017020808080f3e0efd1a6062802"),
     ("channel use", "0802"),

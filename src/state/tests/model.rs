@@ -19,6 +19,9 @@ pub struct Collection {
 #[derive(Clone, Debug)]
 pub struct Model {
     pub databases: BTreeMap<String, i64>,
+    pub database_properties: BTreeMap<String, BTreeMap<String, String>>,
+    /// By database and alias: the collection's name.
+    pub aliases: BTreeMap<(String, String), String>,
     pub collections: BTreeMap<(String, String), Collection>,
     pub next_id: i64,
     pub bound_ms: u64,
@@ -27,7 +30,14 @@ pub struct Model {
 impl Default for Model {
     fn default() -> Self {
         let databases = BTreeMap::from([("default".to_owned(), 1)]);
-        Model { databases, collections: BTreeMap::new(), next_id: 100, bound_ms: 0 }
+        Model {
+            databases,
+            database_properties: BTreeMap::new(),
+            aliases: BTreeMap::new(),
+            collections: BTreeMap::new(),
+            next_id: 100,
+            bound_ms: 0,
+        }
     }
 }
 
@@ -45,6 +55,8 @@ impl Model {
             Command::ExtendTso(command) => Ok(self.extend(command)),
             Command::Keyspace(_) => unreachable!("the key space has a model of its own"),
             Command::Collection(command) => self.change(command),
+            Command::AlterDatabase(command) => self.alter_database(command),
+            Command::Alias(command) => self.alias(command),
         }
     }
 
@@ -86,7 +98,48 @@ impl Model {
             return Err(1100);
         }
         self.databases.remove(&command.name);
+        self.database_properties.remove(&command.name);
         Ok(Reply::DatabaseDropped { database_id })
+    }
+
+    fn alter_database(&mut self, command: &AlterDatabase) -> Answer {
+        if command.set.is_empty() == command.delete.is_empty() {
+            return Err(1100);
+        }
+        let database_id = *self.databases.get(&command.name).ok_or(800)?;
+        let properties = self.database_properties.entry(command.name.clone()).or_default();
+        let before = properties.clone();
+        properties.extend(command.set.iter().cloned());
+        properties.retain(|key, _| !command.delete.contains(key));
+        Ok(Reply::DatabaseAltered { database_id, changed: before != *properties })
+    }
+
+    fn alias(&mut self, command: &AliasCommand) -> Answer {
+        let (database, alias, collection, must_exist) = match command {
+            AliasCommand::Create { database, alias, collection } => (database, alias, collection, false),
+            AliasCommand::Alter { database, alias, collection } => (database, alias, collection, true),
+            AliasCommand::Drop { database, alias } => {
+                self.databases.get(database).ok_or(800)?;
+                let named = self.aliases.remove(&(database.clone(), alias.clone()));
+                let collection_id = named.map(|name| self.collections[&(database.clone(), name)].id);
+                return Ok(Reply::AliasDropped { collection_id });
+            }
+        };
+        self.databases.get(database).ok_or(800)?;
+        let of = |name: &String| (database.clone(), name.clone());
+        if self.collections.contains_key(&of(alias)) {
+            return Err(1601);
+        }
+        let collection_id = self.collections.get(&of(collection)).ok_or(100)?.id;
+        let old = self.aliases.get(&of(alias));
+        match old {
+            None if must_exist => return Err(1600),
+            Some(old) if !must_exist && old != collection => return Err(1602),
+            _ => {}
+        }
+        let changed = old != Some(collection);
+        self.aliases.insert(of(alias), collection.clone());
+        Ok(Reply::AliasSet { collection_id, changed })
     }
 
     fn create_collection(&mut self, command: &CreateCollection) -> Answer {
@@ -98,6 +151,9 @@ impl Model {
             return Err(800);
         }
         let key = (command.database.clone(), command.name.clone());
+        if self.aliases.contains_key(&key) {
+            return Err(65535);
+        }
         if let Some(old) = self.collections.get(&key) {
             let same = old.shards == command.shards
                 && old.partitions.len() == command.partitions.len()
@@ -126,7 +182,12 @@ impl Model {
     }
 
     fn drop_collection(&mut self, command: &DropCollection) -> Answer {
-        let old = self.collections.remove(&(command.database.clone(), command.name.clone()));
+        let key = (command.database.clone(), command.name.clone());
+        let named = |(alias, name): (&(String, String), &String)| alias.0 == key.0 && *name == key.1;
+        if self.aliases.contains_key(&key) || self.aliases.iter().any(named) {
+            return Err(1100);
+        }
+        let old = self.collections.remove(&key);
         Ok(Reply::CollectionDropped { collection_id: old.map(|collection| collection.id) })
     }
 
@@ -134,7 +195,9 @@ impl Model {
         if !self.databases.contains_key(database) {
             return Err(800);
         }
-        self.collections.get_mut(&(database.to_owned(), name.to_owned())).ok_or(100)
+        let key = (database.to_owned(), name.to_owned());
+        let name = self.aliases.get(&key).unwrap_or(&key.1).clone();
+        self.collections.get_mut(&(key.0, name)).ok_or(100)
     }
 
     fn create_partition(&mut self, command: &CreatePartition) -> Answer {
@@ -187,16 +250,31 @@ impl Model {
             return Err(800);
         }
         let (old, new) = ((command.database.clone(), command.name.clone()), (to.clone(), command.new_name.clone()));
-        if old == new || self.collections.contains_key(&new) {
+        if old == new || self.aliases.contains_key(&old) {
+            return Err(1100);
+        }
+        if self.aliases.contains_key(&new) {
+            return Err(1601);
+        }
+        if self.collections.contains_key(&new) {
             return Err(1100);
         }
         if !self.collections.contains_key(&old) {
             return Err(100);
         }
+        let named = |(alias, name): (&(String, String), &String)| alias.0 == old.0 && *name == old.1;
+        if old.0 != new.0 && self.aliases.iter().any(named) {
+            return Err(1100);
+        }
         if command.database != *to && self.collections_in(to) >= command.limits.max_collections_per_database {
             return Err(102);
         }
         let collection = self.collections.remove(&old).unwrap();
+        for ((database, _), name) in &mut self.aliases {
+            if *database == old.0 && *name == old.1 {
+                name.clone_from(&new.1);
+            }
+        }
         let collection_id = collection.id;
         self.collections.insert(new, collection);
         Ok(Reply::CollectionAltered { collection_id, changed: true })

@@ -27,6 +27,7 @@ fn database() -> impl Strategy<Value = String> {
     pick(&["default", "default", "a", "b", "c"])
 }
 
+/// Names of collections, and of aliases.
 fn collection() -> impl Strategy<Value = String> {
     pick(&["one", "two", "three", "four"])
 }
@@ -67,6 +68,16 @@ fn command() -> impl Strategy<Value = Command> {
             Command::Collection(CollectionChange::Rename(command))
         }),
         1 => (99_i64..120).prop_map(erase_collection),
+        1 => (database(), vec((key(), pick(&["1", "2"])), 0..2), vec(key(), 0..2)).prop_map(|(name, set, delete)| {
+            Command::AlterDatabase(AlterDatabase { name, set, delete })
+        }),
+        6 => (database(), collection(), collection(), 0..5).prop_map(|(database, alias, collection, verb)| {
+            Command::Alias(match verb {
+                0 => AliasCommand::Drop { database, alias },
+                1 => AliasCommand::Alter { database, alias, collection },
+                _ => AliasCommand::Create { database, alias, collection },
+            })
+        }),
         1 => (1_u32..9).prop_map(alloc),
         1 => (0_u64..9000).prop_map(|ahead| extend(START_MS + ahead)),
     ]
@@ -108,15 +119,25 @@ fn compare(world: &World, model: &Model) {
     // No row is left over.
     let partitions: usize = model.collections.values().map(|collection| collection.partitions.len()).sum();
     assert_eq!(world.count(0x35), 0, "small collections are dropped in one step");
-    let counts = [0x20, 0x21, 0x30, 0x31, 0x32, 0x40, 0x41].map(|tag| world.count(tag));
-    let (databases, collections) = (model.databases.len(), model.collections.len());
-    assert_eq!(counts, [databases, databases, collections, collections, collections, partitions, partitions]);
+    let counts = [0x20, 0x21, 0x30, 0x31, 0x32, 0x33, 0x34, 0x40, 0x41].map(|tag| world.count(tag));
+    let (databases, collections, aliases) = (model.databases.len(), model.collections.len(), model.aliases.len());
+    let expected = [databases, databases, collections, collections, collections, aliases, aliases];
+    assert_eq!(counts[..7], expected);
+    assert_eq!(counts[7..], [partitions, partitions]);
     assert!(world.count(0x22) <= databases);
 }
 
 fn compare_database(world: &World, model: &Model, name: &str, id: i64) {
     let view = world.view();
-    assert_eq!(view.database_by_id(id).unwrap().unwrap().name, name);
+    let row = view.database_by_id(id).unwrap().unwrap();
+    let properties: BTreeMap<_, _> = row.properties.into_iter().map(|p| (p.key, p.value)).collect();
+    assert_eq!(properties, model.database_properties.get(name).cloned().unwrap_or_default());
+    assert_eq!(row.name, name);
+    let aliases: Vec<_> = model.aliases.iter().filter(|((of, _), _)| of == name).collect();
+    assert_eq!(view.aliases(id, None, 99).unwrap().len(), aliases.len());
+    for ((_, alias), collection) in &aliases {
+        assert_eq!(view.collection(id, alias).unwrap().unwrap().name, **collection);
+    }
     assert_eq!(view.collections_in(id).unwrap(), model.collections_in(name));
     let expected: Vec<_> = model.collections.iter().filter(|((of, _), _)| of == name).collect();
     let rows = view.collections(id, None, 99).unwrap();
@@ -126,6 +147,8 @@ fn compare_database(world: &World, model: &Model, name: &str, id: i64) {
     assert_eq!(view.collection_ids(id, None, 99).unwrap(), ids);
     for (row, ((_, name), collection)) in rows.into_iter().zip(expected) {
         assert_eq!(view.collection(id, name).unwrap().as_ref(), Some(&row));
+        let named: Vec<_> = aliases.iter().filter(|(_, of)| *of == name).map(|((_, alias), _)| alias.clone()).collect();
+        assert_eq!(view.aliases_of(&row).unwrap(), named);
         assert_eq!((&row.name, row.id, row.database_id), (name, collection.id, id));
         let channels: Vec<_> = collection.pchannels.iter().map(|n| format!("by-dev-rootcoord-dml_{n}")).collect();
         assert_eq!(row.pchannels, channels);

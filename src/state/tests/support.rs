@@ -195,6 +195,28 @@ pub fn alter(collection: &str, set: &[(&str, &str)], delete: &[&str]) -> Command
     })
 }
 
+pub fn alter_database(name: &str, set: &[(&str, &str)], delete: &[&str]) -> Command {
+    Command::AlterDatabase(AlterDatabase {
+        name: name.into(),
+        set: set.iter().map(|(key, value)| (key.to_string(), value.to_string())).collect(),
+        delete: delete.iter().map(ToString::to_string).collect(),
+    })
+}
+
+pub fn create_alias(database: &str, alias: &str, collection: &str) -> Command {
+    let (database, alias, collection) = (database.into(), alias.into(), collection.into());
+    Command::Alias(AliasCommand::Create { database, alias, collection })
+}
+
+pub fn alter_alias(database: &str, alias: &str, collection: &str) -> Command {
+    let (database, alias, collection) = (database.into(), alias.into(), collection.into());
+    Command::Alias(AliasCommand::Alter { database, alias, collection })
+}
+
+pub fn drop_alias(database: &str, alias: &str) -> Command {
+    Command::Alias(AliasCommand::Drop { database: database.into(), alias: alias.into() })
+}
+
 pub fn alloc(count: u32) -> Command {
     Command::AllocId(AllocId { count })
 }
