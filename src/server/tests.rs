@@ -1,6 +1,7 @@
 //! Three whole servers on loopback over replicas in memory, spoken to as clients do.
 
 mod etcd;
+mod names;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;

@@ -146,13 +146,13 @@ fn an_alias_stands_for_its_collection() {
     let mut world = world();
     world.run(create_alias("", "a", "books"));
     assert_eq!(world.view().collection(1, "a").unwrap().unwrap().name, "books");
-    assert_eq!(world.run(create_partition("a", "p")), Reply::PartitionCreated { partition_id: 106, existed: false });
-    assert_eq!(world.run(create_partition("books", "p")), Reply::PartitionCreated { partition_id: 106, existed: true });
+    assert_eq!(world.run(create_partition("a", "p")), Reply::PartitionCreated { partition_id: 107, existed: false });
+    assert_eq!(world.run(create_partition("books", "p")), Reply::PartitionCreated { partition_id: 107, existed: true });
     let altered = world.run(alter("a", &[("k", "v")], &[]));
     assert_eq!(altered, Reply::CollectionAltered { collection_id: 100, changed: true });
     world.run(alter_alias("", "a", "maps"));
     assert_eq!(world.run(drop_partition("a", "p")), Reply::PartitionDropped { partition_id: None });
-    assert_eq!(world.run(drop_partition("books", "p")), Reply::PartitionDropped { partition_id: Some(106) });
+    assert_eq!(world.run(drop_partition("books", "p")), Reply::PartitionDropped { partition_id: Some(107) });
     assert_eq!(world.view().collection(1, "a").unwrap().unwrap().name, "maps");
     assert_eq!(world.view().collection(104, "a").unwrap(), None, "not in another database");
 }
