@@ -17,9 +17,17 @@ use crate::forward::{Authenticate, Peers};
 use crate::limits;
 use crate::pb::admin::admin_client::AdminClient;
 use crate::pb::admin::{LeaderShowRequest, LeaderShowResponse};
+use crate::pb::rootcoord::root_coord_client::RootCoordClient;
+use crate::pb::{common, milvus, rootcoord};
+
+/// One connection, whose calls show the cluster's secret.
+type Secured = InterceptedService<Channel, Authenticate>;
 
 /// The admin client on one connection.
-pub type Client = AdminClient<InterceptedService<Channel, Authenticate>>;
+pub type Client = AdminClient<Secured>;
+
+/// RootCoord's client on the same connection: every node serves it beside the admin API.
+pub type Coordinator = RootCoordClient<Secured>;
 
 /// How to reach the cluster; accepted before and after the command.
 #[derive(Args, Clone, Debug)]
@@ -185,7 +193,11 @@ impl Dialer {
         let absent = |why: String| Failure::Unreachable(format!("{endpoint}: {why}"));
         let asking = async {
             let channel = self.channel(endpoint)?.connect().await.map_err(|error| absent(exit::cause(&error)))?;
-            let client = AdminClient::new(self.peers.authenticated(channel))
+            let channel = self.peers.authenticated(channel);
+            let coordinator = RootCoordClient::new(channel.clone())
+                .max_decoding_message_size(limits::REPLY_BYTES_MAX)
+                .max_encoding_message_size(limits::MESSAGE_BYTES_MAX);
+            let client = AdminClient::new(channel)
                 .max_decoding_message_size(limits::ADMIN_MESSAGE_BYTES_MAX)
                 .max_encoding_message_size(limits::ADMIN_MESSAGE_BYTES_MAX);
             let answer = client.clone().leader_show(LeaderShowRequest {}).await.map_err(|status| {
@@ -194,7 +206,8 @@ impl Dialer {
                     false => Failure::from_status(&endpoint.0, &status),
                 }
             })?;
-            let session = Session { client, node: endpoint.0.clone(), deadline, started: Instant::now() };
+            let (node, started) = (endpoint.0.clone(), Instant::now());
+            let session = Session { client, coordinator, node, deadline, started };
             Ok((session, answer.into_inner()))
         };
         timeout_at(probe_deadline, asking).await.unwrap_or_else(|_| Err(absent("no answer in time".to_owned())))
@@ -214,6 +227,7 @@ impl Dialer {
 /// A connection to a node that answered, and how long its calls may take together.
 pub struct Session {
     client: Client,
+    coordinator: Coordinator,
     /// Whom we talk to, for messages.
     pub node: String,
     deadline: Instant,
@@ -231,9 +245,30 @@ impl Session {
     where
         F: Future<Output = Result<Response<A>, Status>>,
     {
+        self.answered(rpc(self.client.clone(), self.timed(message))).await
+    }
+
+    /// The same of RootCoord, whose answers also say in a status of their own whether they are one.
+    pub async fn ask<Q, A, F>(&self, message: Q, rpc: impl FnOnce(Coordinator, Request<Q>) -> F) -> Result<A, Failure>
+    where
+        A: MilvusAnswer,
+        F: Future<Output = Result<Response<A>, Status>>,
+    {
+        let answer = self.answered(rpc(self.coordinator.clone(), self.timed(message))).await?;
+        match answer.status() {
+            Some(status) if status.code != 0 => Err(Failure::from_milvus(&self.node, status)),
+            _ => Ok(answer),
+        }
+    }
+
+    fn timed<Q>(&self, message: Q) -> Request<Q> {
         let mut request = Request::new(message);
         request.set_timeout(self.remaining());
-        match timeout_at(self.deadline, rpc(self.client.clone(), request)).await {
+        request
+    }
+
+    async fn answered<A>(&self, rpc: impl Future<Output = Result<Response<A>, Status>>) -> Result<A, Failure> {
+        match timeout_at(self.deadline, rpc).await {
             Ok(Ok(answer)) => Ok(answer.into_inner()),
             Ok(Err(status)) => Err(Failure::from_status(&self.node, &status)),
             Err(_) => Err(Failure::timed_out(&self.node, self.started.elapsed())),
@@ -259,6 +294,37 @@ impl Session {
         }
     }
 }
+
+/// Where an answer of Milvus' API keeps its status.
+pub trait MilvusAnswer {
+    fn status(&self) -> Option<&common::Status>;
+}
+
+impl MilvusAnswer for common::Status {
+    fn status(&self) -> Option<&common::Status> {
+        Some(self)
+    }
+}
+
+macro_rules! milvus_answers {
+    ($($answer:ty),* $(,)?) => { $(
+        impl MilvusAnswer for $answer {
+            fn status(&self) -> Option<&common::Status> {
+                self.status.as_ref()
+            }
+        }
+    )* };
+}
+
+milvus_answers!(
+    milvus::DescribeAliasResponse,
+    milvus::DescribeCollectionResponse,
+    milvus::ListAliasesResponse,
+    milvus::ListDatabasesResponse,
+    milvus::ShowCollectionsResponse,
+    milvus::ShowPartitionsResponse,
+    rootcoord::DescribeDatabaseResponse,
+);
 
 /// Why a stream ended early, and whether asking again may continue it.
 #[derive(Debug)]

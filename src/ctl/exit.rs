@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use tonic::{Code, Status};
 
+use crate::pb::common;
+
 /// Metadata key by which the server names the reason of a refusal, beside gRPC's coarse code.
 pub const REASON_KEY: &str = "roost-reason";
 
@@ -82,6 +84,13 @@ impl Failure {
             _ if text.is_empty() => format!("{node}: {}", status.code()),
             _ => format!("{node}: {text}"),
         })
+    }
+
+    /// A refusal in Milvus' words: its code 2 says that nobody leads, or not in time.
+    pub fn from_milvus(node: &str, status: &common::Status) -> Self {
+        const UNAVAILABLE: i32 = 2;
+        let text = format!("{node}: {}", one_line(&status.reason));
+        if status.code == UNAVAILABLE { Failure::NoLeader(text) } else { Failure::Failed(text) }
     }
 
     /// A call that took longer than the caller was willing to wait.
@@ -162,6 +171,17 @@ mod tests {
         status.metadata_mut().insert(REASON_KEY, tonic::metadata::MetadataValue::from_static("no-leader"));
         assert_eq!(Failure::from_status("n", &status).exit_code(), 4);
         assert!(is_passing(&status));
+    }
+
+    #[test]
+    fn milvus_refusals_are_failures_unless_nobody_leads() {
+        let refused = |code, reason: &str| {
+            let status = common::Status { code, reason: reason.into(), ..common::Status::default() };
+            let failure = Failure::from_milvus("n:1", &status);
+            (failure.exit_code(), failure.to_string())
+        };
+        assert_eq!(refused(800, "database not\nfound"), (1, "n:1: database not found".to_owned()));
+        assert_eq!(refused(2, "service unavailable").0, 4);
     }
 
     #[test]

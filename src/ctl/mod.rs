@@ -4,15 +4,20 @@
 //! Data goes to stdout and everything else to stderr; `exit` lists the exit codes.
 
 mod alarm;
+mod alias;
 mod cluster;
+mod collection;
 mod confirm;
 mod connect;
+mod db;
 mod etcd;
 mod exit;
 mod leader;
 mod log;
 mod member;
 mod output;
+mod partition;
+mod property;
 mod snapshot;
 mod snapshot_file;
 mod snapshot_restore;
@@ -23,7 +28,8 @@ mod view;
 use std::ffi::OsString;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
+use clap_complete::Shell;
 
 use connect::{ConnectArgs, Dialer};
 use exit::Failure;
@@ -74,12 +80,26 @@ enum Noun {
     /// Conditions that stop or endanger the cluster
     #[command(subcommand)]
     Alarm(alarm::Command),
+    /// Databases
+    #[command(subcommand)]
+    Db(db::Command),
+    /// Collections
+    #[command(subcommand)]
+    Collection(collection::Command),
+    /// Partitions of a collection
+    #[command(subcommand)]
+    Partition(partition::Command),
+    /// Further names of collections
+    #[command(subcommand)]
+    Alias(alias::Command),
     /// Bring in the keys of another store
     #[command(subcommand)]
     Import(etcd::Import),
     /// Take keys out into another store
     #[command(subcommand)]
     Export(etcd::Export),
+    /// Print a shell's completion of this command line, such as for: source <(roostctl completion bash)
+    Completion { shell: Shell },
 }
 
 /// What every verb gets besides its own arguments.
@@ -134,9 +154,20 @@ async fn execute(cli: Cli, write: fn(&str) -> Result<(), Failure>) -> Result<(),
         Noun::State(command) => state::run(&context, command).await,
         Noun::Log(command) => log::run(&context, command).await,
         Noun::Alarm(command) => alarm::run(&context, command).await,
+        Noun::Db(command) => db::run(&context, command).await,
+        Noun::Collection(command) => collection::run(&context, command).await,
+        Noun::Partition(command) => partition::run(&context, command).await,
+        Noun::Alias(command) => alias::run(&context, command).await,
         Noun::Import(command) => etcd::import(&context, command).await,
         Noun::Export(command) => etcd::export(&context, command).await,
+        Noun::Completion { shell } => completion(&context, shell),
     }
+}
+
+fn completion(context: &Context, shell: Shell) -> Result<(), Failure> {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "roostctl", &mut script);
+    (context.output.write)(String::from_utf8_lossy(&script).trim_end())
 }
 
 #[cfg(test)]

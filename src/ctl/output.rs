@@ -6,7 +6,7 @@ use std::io::{self, Write};
 use comfy_table::{ContentArrangement, Table, presets};
 use serde::Serialize;
 
-use super::exit::Failure;
+use super::exit::{Failure, one_line};
 
 /// What `-o` selects.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
@@ -94,6 +94,20 @@ pub fn facts(pairs: &[(&str, String)]) -> String {
     let width = pairs.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
     let lines = pairs.iter().map(|(name, value)| format!("{:<pad$} {value}", format!("{name}:"), pad = width + 1));
     lines.collect::<Vec<_>>().join("\n")
+}
+
+/// What a command that changes one thing did. JSON: {"kind", "name", "done"}.
+#[derive(Debug, Serialize)]
+pub struct Done<'a> {
+    pub kind: &'static str,
+    pub name: &'a str,
+    pub done: &'static str,
+}
+
+impl Report for Done<'_> {
+    fn table(&self) -> String {
+        format!("{} {} {}", self.kind, one_line(self.name), self.done)
+    }
 }
 
 /// A value that may be missing, in a table cell.

@@ -42,6 +42,26 @@ fn every_documented_verb_parses() {
         "log tail --from 0",
         "alarm list",
         "alarm disarm --kind NOSPACE --node 1",
+        "db list",
+        "db describe a",
+        "db create a --property k=v --property database.max.collections=3",
+        "db alter a --set k=v --set l=",
+        "db alter a --unset k",
+        "db drop a -y",
+        "collection list --db a",
+        "collection describe c --db a",
+        "collection drop c",
+        "partition list c",
+        "partition describe c p --db a",
+        "partition create c p",
+        "partition drop c p --yes",
+        "alias list",
+        "alias list --collection c --db a",
+        "alias describe x",
+        "alias create x --collection c",
+        "alias alter x --collection c",
+        "alias drop x",
+        "completion bash",
         "import etcd --endpoints a:1,b:2 --prefix by-dev",
         "import etcd --endpoints a:1 --to c:3,d:4 --prefix p --dry-run --overwrite --state f --restart",
         "export etcd --endpoints a:1 --from c:3 --prefix p --user u --password w",
@@ -62,6 +82,12 @@ fn wrong_usage_is_refused() {
         "member promote x",
         "tso decode -- -1",
         "log tail --from 3 -n 5",
+        "db create a --property k",
+        "db alter a",
+        "db alter a --set k=v --unset k",
+        "alias create x",
+        "partition create c",
+        "completion klingon",
         "import etcd --prefix by-dev",
         "import etcd --endpoints https://a:1 --prefix by-dev",
         "export etcd --endpoints a:1 --prefix p --user u",
@@ -108,11 +134,23 @@ fn destructive_commands_without_a_terminal_need_yes() {
     let context =
         Context { dialer, secret: None, output: Output { format: Format::Json, write: |_| Ok(()) }, yes: false };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    for line in ["member remove 3", "member replace 3 4 --peer h:1 --client h:2 --internal h:3", "alarm disarm"] {
+    for line in [
+        "member remove 3",
+        "member replace 3 4 --peer h:1 --client h:2 --internal h:3",
+        "alarm disarm",
+        "db drop a",
+        "collection drop c",
+        "partition drop c p",
+        "alias drop x",
+    ] {
         let outcome = runtime.block_on(async {
             match parse(line).unwrap().noun {
                 Noun::Member(command) => member::run(&context, command).await,
                 Noun::Alarm(command) => alarm::run(&context, command).await,
+                Noun::Db(command) => db::run(&context, command).await,
+                Noun::Collection(command) => collection::run(&context, command).await,
+                Noun::Partition(command) => partition::run(&context, command).await,
+                Noun::Alias(command) => alias::run(&context, command).await,
                 _ => Ok(()),
             }
         });
@@ -176,4 +214,17 @@ async fn a_snapshot_is_saved_once() {
     assert_eq!(code(&endpoint, &line).await, 1);
     assert_eq!(code(&endpoint, &format!("{line} --force")).await, 0);
     assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
+}
+
+#[test]
+fn completion_knows_every_noun() {
+    use clap_complete::Shell;
+    for shell in [Shell::Bash, Shell::Elvish, Shell::Fish, Shell::PowerShell, Shell::Zsh] {
+        let mut script = Vec::new();
+        clap_complete::generate(shell, &mut Cli::command(), "roostctl", &mut script);
+        let script = String::from_utf8(script).unwrap();
+        for noun in Cli::command().get_subcommands() {
+            assert!(script.contains(noun.get_name()), "{shell} does not know {}", noun.get_name());
+        }
+    }
 }

@@ -63,7 +63,7 @@ impl From<u64> for Timestamp {
     fn from(timestamp: u64) -> Self {
         let physical_ms = timestamp >> LOGICAL_BITS;
         let logical = timestamp & ((1 << LOGICAL_BITS) - 1);
-        Timestamp { timestamp, physical_ms, logical, utc: utc(physical_ms) }
+        Timestamp { timestamp, physical_ms, logical, utc: given_at(timestamp) }
     }
 }
 
@@ -76,6 +76,11 @@ impl Report for Timestamp {
             ("utc", self.utc.clone()),
         ])
     }
+}
+
+/// When a timestamp was given, as ISO 8601.
+pub fn given_at(timestamp: u64) -> String {
+    utc(timestamp >> LOGICAL_BITS)
 }
 
 /// ISO 8601 of milliseconds since 1970.

@@ -140,3 +140,59 @@ async fn exit_codes_tell_what_happened() {
     cluster.node(last).kill();
     cluster.ctl(&["--timeout", "2s", "cluster", "status"]).await.refused(3, "no node could be reached");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn names_are_managed_by_their_nouns() {
+    let cluster = Cluster::start(3).await;
+    let done = |kind: &str, name: &str, done: &str| serde_json::json!({ "kind": kind, "name": name, "done": done });
+    let created = json(&cluster, &["db", "create", "shelf", "--property", "owner=me"]).await;
+    assert_eq!(created, done("database", "shelf", "created"));
+    json(&cluster, &["db", "alter", "shelf", "--set", "database.max.collections=3"]).await;
+    json(&cluster, &["db", "alter", "shelf", "--unset", "owner"]).await;
+    let shelf = json(&cluster, &["db", "describe", "shelf"]).await;
+    assert_keys(&shelf, &["name", "id", "created_timestamp", "properties"]);
+    assert_eq!(shelf["properties"], serde_json::json!({ "database.max.collections": "3" }));
+    let listed = json(&cluster, &["db", "list"]).await;
+    let names: Vec<&str> =
+        listed["databases"].as_array().unwrap().iter().map(|d| d["name"].as_str().unwrap()).collect();
+    assert_eq!(names, ["default", "shelf"]);
+    cluster.ctl(&["db", "create", "shelf"]).await.refused(1, "database already exist: shelf");
+    cluster.ctl(&["db", "drop", "shelf"]).await.refused(5, "--yes");
+    assert_eq!(json(&cluster, &["db", "drop", "shelf", "-y"]).await, done("database", "shelf", "dropped"));
+    cluster.ctl(&["db", "describe", "shelf"]).await.refused(1, "database not found[database=shelf]");
+
+    cluster.client(2).create("books").await.unwrap();
+    assert_eq!(json(&cluster, &["alias", "create", "tomes", "--collection", "books"]).await["done"], "created");
+    json(&cluster, &["partition", "create", "tomes", "old"]).await;
+    let partitions = json(&cluster, &["partition", "list", "books"]).await;
+    assert_eq!(
+        (&partitions["partitions"][1]["name"], partitions["partitions"].as_array().unwrap().len()),
+        (&"old".into(), 2)
+    );
+    assert_eq!(json(&cluster, &["partition", "describe", "tomes", "old"]).await, partitions["partitions"][1]);
+    cluster.ctl(&["partition", "describe", "books", "new"]).await.refused(1, "collection books has no partition new");
+    let alias = json(&cluster, &["alias", "describe", "tomes"]).await;
+    let expected = serde_json::json!({ "alias": "tomes", "database": "default", "collection": "books" });
+    assert_eq!(alias, expected);
+
+    let books = json(&cluster, &["collection", "describe", "tomes"]).await;
+    assert_eq!(
+        (&books["name"], &books["partitions"], &books["aliases"][0]),
+        (&"books".into(), &2.into(), &"tomes".into())
+    );
+    assert_eq!(books["virtual_channels"].as_array().unwrap().len(), 1);
+    let key = &books["fields"][0];
+    assert_keys(key, &["name", "id", "type", "element_type", "attributes", "params"]);
+    assert_eq!((&key["type"], &key["attributes"][0]), (&"Int64".into(), &"primary key".into()));
+    let text = cluster.ctl(&["collection", "describe", "books"]).await.ok().stdout;
+    assert!(text.contains("aliases:           tomes\n"), "{text}");
+    cluster.ctl(&["collection", "drop", "books", "-y"]).await.refused(1, "because it has associated aliases [tomes]");
+    json(&cluster, &["partition", "drop", "books", "old", "-y"]).await;
+    json(&cluster, &["alias", "drop", "tomes", "-y"]).await;
+    assert_eq!(json(&cluster, &["alias", "list"]).await, serde_json::json!({ "aliases": [] }));
+    json(&cluster, &["collection", "drop", "books", "-y"]).await;
+    assert_eq!(json(&cluster, &["collection", "list"]).await, serde_json::json!({ "collections": [] }));
+
+    let script = ctl::run(&[], &["completion", "bash"]).await.ok().stdout;
+    assert!(script.contains("collection") && script.contains("--endpoint"));
+}
