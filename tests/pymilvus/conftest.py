@@ -10,9 +10,11 @@ import threading
 import time
 
 import pytest
+from callers import CALLERS
 from local_cluster import CALL_SECONDS, NODES, LocalCluster
 from pymilvus import DataType, MilvusClient, MilvusException
 
+REFUSED_SECONDS = 3.0  # far below what retries would take
 FAILOVER_SECONDS = 10.0  # generous: machines that run tests are loaded; the measured value is printed
 
 _cluster: LocalCluster | None = None
@@ -83,6 +85,29 @@ def drop(cluster, client):
         client.drop_collection(name, timeout=CALL_SECONDS)
 
     return call
+
+
+@pytest.fixture
+def refused():
+    """Runs a call that must fail at once with this code, and returns its text."""
+
+    def call(code, work):
+        started = time.monotonic()
+        with pytest.raises(MilvusException) as error:
+            work()
+        assert error.value.code == code, error.value
+        assert time.monotonic() - started < REFUSED_SECONDS
+        return error.value.message
+
+    return call
+
+
+@pytest.fixture(params=CALLERS, ids=lambda kind: kind.label)
+def caller(request, cluster, node):
+    """Each of pymilvus' three clients in turn, behind the same names."""
+    caller = request.param(cluster.uri(node))
+    yield caller
+    caller.close()
 
 
 @pytest.fixture

@@ -1,28 +1,9 @@
 """Refused calls: Milvus' code and text, at once (a client retries what it takes for a passing failure for minutes)."""
 
-import time
-
 import pytest
 from conftest import book_schema
 from local_cluster import CALL_SECONDS
-from pymilvus import DataType, MilvusClient, MilvusException
-
-REFUSED_SECONDS = 3.0  # far below what retries would take
-
-
-@pytest.fixture
-def refused():
-    """Runs a call that must fail at once with this code, and returns its text."""
-
-    def call(code, work):
-        started = time.monotonic()
-        with pytest.raises(MilvusException) as error:
-            work()
-        assert error.value.code == code, error.value
-        assert time.monotonic() - started < REFUSED_SECONDS
-        return error.value.message
-
-    return call
+from pymilvus import DataType, MilvusClient
 
 
 def create(client, name, schema=None, **options):
