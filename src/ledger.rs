@@ -1,6 +1,7 @@
 //! What a coordinator's handlers do with the replicated state: propose a command and read behind a barrier.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use roost_raft::kv::Read;
 
@@ -8,7 +9,7 @@ use crate::call::Call;
 use crate::error::Rejection;
 use crate::failure::Failure;
 use crate::leader::tso::Oracle;
-use crate::limits::Limits;
+use crate::limits::{self, Limits};
 use crate::proposer::Proposer;
 use crate::replica::Replica;
 use crate::state::{Command, Reply, View};
@@ -34,10 +35,29 @@ impl Ledger {
         command: Command,
         expected: impl FnOnce(Reply) -> Result<T, Reply>,
     ) -> Result<T, Failure> {
-        expected(self.proposer.propose(call, command).await?).map_err(|reply| {
+        expected(self.execute(call, command).await?).map_err(|reply| {
             tracing::error!(?reply, "a command was answered with another command's reply");
             Rejection::Internal { detail: "unexpected reply of the state machine".into() }.into()
         })
+    }
+
+    /// A cluster that was founded a moment ago, or is being upgraded, learns a newer command once all members know it:
+    /// it is given some time.
+    async fn execute(&self, call: &Call, command: Command) -> Result<Reply, Failure> {
+        const ALWAYS_KNOWN: u32 = 1;
+        if command.min_apply_version() == ALWAYS_KNOWN {
+            return self.proposer.propose(call, command).await;
+        }
+        let given_up = call.deadline.min(Instant::now() + limits::UPGRADE_WAIT_MAX);
+        let mut pause = limits::LEADER_RETRY_MIN;
+        loop {
+            match self.proposer.propose(call, command.clone()).await {
+                Err(Failure::Rejected(Rejection::NotSupported { .. })) if Instant::now() + pause < given_up => {}
+                answered => return answered,
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(limits::LEADER_RETRY_MAX);
+        }
     }
 
     /// On the leader. A new hybrid timestamp.

@@ -38,6 +38,10 @@ pub const FORWARDED_STREAMS_MAX: usize = 1024;
 /// Pause between two attempts to reach a leader; doubles from the first to the second. A new leader ends it early.
 pub const LEADER_RETRY_MIN: Duration = Duration::from_millis(10);
 pub const LEADER_RETRY_MAX: Duration = Duration::from_millis(200);
+
+/// How long a command waits for members that do not know it: a new cluster needs a second to ask them, and who upgrades
+/// one should not wait for the usual end of a call.
+pub const UPGRADE_WAIT_MAX: Duration = Duration::from_secs(5);
 /// What is kept of a caller's user name for the log entry.
 pub const PRINCIPAL_BYTES_MAX: usize = 256;
 

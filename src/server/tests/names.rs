@@ -114,6 +114,10 @@ fn list_aliases(collection: &str) -> ListAliasesRequest {
     ListAliasesRequest { collection_name: collection.into(), ..Default::default() }
 }
 
+fn rename(old: &str, new: &str) -> RenameCollectionRequest {
+    RenameCollectionRequest { old_name: old.into(), new_name: new.into(), ..Default::default() }
+}
+
 fn drop_collection(name: &str) -> DropCollectionRequest {
     DropCollectionRequest { collection_name: name.into(), ..Default::default() }
 }
@@ -412,10 +416,29 @@ async fn aliases_are_refused_in_milvus_words() {
     let taken = "collection name [x] conflicts with an existing alias, please choose a unique name";
     assert_eq!(verdict!(client.create_collection(new_collection("x"))), (65535, taken.to_owned()));
     let refused = |text: &str| (1100, format!("{text}: invalid parameter"));
+    let renamed = verdict!(client.rename_collection(rename("x", "z")));
+    assert_eq!(renamed, refused("unsupported use an alias to rename collection, alias:x"));
+    assert_eq!(verdict!(client.rename_collection(rename("d", "x"))).0, 1601);
     let dropped = verdict!(client.drop_collection(drop_collection("x")));
     assert_eq!(dropped, refused("cannot drop the collection via alias = x"));
     let dropped = verdict!(client.drop_collection(drop_collection("c")));
     let text = "unable to drop the collection [c] because it has associated aliases [x], please remove all aliases \
                 before dropping the collection";
     assert_eq!(dropped, refused(text));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cluster_that_does_not_know_a_command_yet_is_given_time() {
+    let nodes = cluster().await;
+    let leader = &nodes[0].replica;
+    assert_eq!(verdict!(nodes[1].milvus().await.create_collection(new_collection("c"))), done());
+    leader.outdated.store(true, Ordering::Relaxed);
+    let mut client = nodes[1].milvus().await;
+    let asked = tokio::spawn(async move { verdict!(client.create_alias(new_alias("c", "x"))) });
+    while leader.refused.load(Ordering::Relaxed) < 3 {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    assert!(!asked.is_finished());
+    leader.outdated.store(false, Ordering::Relaxed);
+    assert_eq!(asked.await.unwrap(), done());
 }

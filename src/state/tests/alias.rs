@@ -170,3 +170,27 @@ fn a_collection_has_a_limited_number_of_aliases() {
     assert_eq!(aliases_of(&world, 100).len(), MAX_ALIASES as usize);
     assert_eq!(world.view().alias(1, "other").unwrap(), Some(102));
 }
+
+#[test]
+fn renaming_keeps_aliases_within_a_database_and_goes_by_the_own_name() {
+    let mut world = world();
+    world.run(create_alias("", "a", "books"));
+    let rename = |command| Command::Collection(CollectionChange::Rename(command));
+    let refusal = world.rejected(rename(rename_collection("a", "b")));
+    let text = "unsupported use an alias to rename collection, alias:a: invalid parameter";
+    assert_eq!((refusal.code(), refusal.reason().as_str()), (1100, text));
+    let refusal = world.rejected(rename(rename_collection("maps", "a")));
+    let text = "alias and collection name conflict[database=default][alias=a]";
+    assert_eq!((refusal.code(), refusal.reason().as_str()), (1601, text));
+    let elsewhere = RenameCollection { new_database: "shelf".into(), ..rename_collection("books", "tomes") };
+    let refusal = world.rejected(rename(elsewhere.clone()));
+    let text = "fail to rename db name, must drop all aliases of this collection before rename: invalid parameter";
+    assert_eq!((refusal.code(), refusal.reason().as_str()), (1100, text));
+
+    world.run(rename(rename_collection("books", "tomes")));
+    assert_eq!(world.view().collection(1, "a").unwrap().unwrap().name, "tomes");
+    assert_eq!(aliases_of(&world, 100), ["a"]);
+    world.run(drop_alias("", "a"));
+    world.run(rename(RenameCollection { name: "tomes".into(), new_name: "scrolls".into(), ..elsewhere }));
+    assert_eq!(world.view().collection(104, "scrolls").unwrap().unwrap().id, 100);
+}
