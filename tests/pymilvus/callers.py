@@ -34,6 +34,10 @@ class Async:
 
         self._client = self._runner.run(connect())
 
+    def list_aliases(self, collection):
+        """The one answer that differs from MilvusClient's: without a dictionary around it."""
+        return {"aliases": self._runner.run(self._client.list_aliases(collection, timeout=CALL_SECONDS))}
+
     def __getattr__(self, name):
         method = getattr(self._client, name)
         return lambda *arguments, **options: self._runner.run(method(*arguments, timeout=CALL_SECONDS, **options))
@@ -102,7 +106,7 @@ class Orm:
     def drop_alias(self, alias):
         utility.drop_alias(alias, **self._options)
 
-    def list_aliases(self, collection=""):
+    def list_aliases(self, collection):
         return {"aliases": utility.list_aliases(collection, **self._options)}
 
 

@@ -24,6 +24,8 @@ _names = itertools.count(1)
 def pytest_configure(config):
     # pymilvus logs each retry with a traceback; a failed test says what is wrong by itself.
     logging.getLogger("pymilvus").setLevel(logging.CRITICAL)
+    # The ORM is served as long as pymilvus 2.6 has it; it says with each call that 3.1 will not.
+    config.addinivalue_line("filterwarnings", "ignore:.*is an ORM-style PyMilvus API")
 
 
 @pytest.fixture(scope="session")
