@@ -5,6 +5,7 @@
 //! the renewal. Time that this process did not see pass, because it was suspended, is not taken from any lease.
 
 mod book;
+mod steps;
 #[cfg(test)]
 mod tests;
 
@@ -25,6 +26,7 @@ use crate::limits;
 use crate::proposer::Proposer;
 use crate::replica::{self, Events, Replica};
 use crate::state::keyspace::{self, KeyspaceCommand, KeyspaceReply, Lease};
+use crate::state::limits::{EXPIRE_KEYS, MAX_DELETED_KEY_BYTES};
 use crate::state::{Command, Event, Reply};
 use book::{Book, Renewed};
 
@@ -121,6 +123,11 @@ impl Lessor {
             outdated: Notify::new(),
             settled: watch::Sender::new(()),
         })
+    }
+
+    /// How many leases this node watches the ends of; none unless it leads.
+    pub fn leases(&self) -> usize {
+        self.reigning.lock().as_ref().map_or(0, |reigning| reigning.book.len())
     }
 
     /// Renews a lease to its whole time. `None`: there is none, or it ran out.
@@ -282,6 +289,30 @@ impl Lessor {
 
     /// Ends leases, in as many steps as their keys take. Repeating it is harmless: it names generations.
     async fn expire(&self, reign: Reign, leases: &[(i64, u64)]) {
+        let mut rest = leases;
+        while !rest.is_empty() {
+            let (now, later) = rest.split_at(self.fitting(rest).await);
+            self.expire_at_once(reign, now).await;
+            rest = later;
+        }
+        tracing::debug!(count = leases.len(), "leases expired");
+        let _ = self.in_reign(reign.term, |book, _| {
+            leases.iter().for_each(|(id, generation)| book.forget_generation(*id, *generation));
+        });
+    }
+
+    /// How many of these leases, from the first on, one command may name. One at least.
+    async fn fitting(&self, leases: &[(i64, u64)]) -> usize {
+        let ids: Vec<i64> = leases.iter().map(|(id, _)| *id).collect();
+        let replica = self.replica.clone();
+        let looked = move || steps::fitting(replica.view()?.as_ref(), &ids, EXPIRE_KEYS, MAX_DELETED_KEY_BYTES);
+        match tokio::task::spawn_blocking(looked).await {
+            Ok(Ok(fitting)) => fitting.clamp(1, leases.len()),
+            Ok(Err(_)) | Err(_) => 1,
+        }
+    }
+
+    async fn expire_at_once(&self, reign: Reign, leases: &[(i64, u64)]) {
         loop {
             let command = KeyspaceCommand::ExpireLeases { leases: leases.to_vec() };
             match self.proposer.propose_internal(reign.term, Command::Keyspace(command)).await {
@@ -293,10 +324,6 @@ impl Lessor {
                 }
             }
         }
-        tracing::debug!(count = leases.len(), "leases expired");
-        let _ = self.in_reign(reign.term, |book, _| {
-            leases.iter().for_each(|(id, generation)| book.forget_generation(*id, *generation));
-        });
     }
 }
 

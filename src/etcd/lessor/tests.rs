@@ -3,6 +3,8 @@
 use std::sync::atomic::Ordering;
 
 use prost::Message;
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
 
 use super::*;
 use crate::leader::clock::fake::FakeClock;
@@ -246,6 +248,100 @@ async fn expiry_is_repeated_until_it_is_done() {
     bench.known(0).await;
     let view = bench.replica.view().unwrap();
     assert_eq!(keyspace::lease_keys(view.as_ref(), 7, None, 10).unwrap(), Vec::<Vec<u8>>::new());
+}
+
+#[tokio::test]
+async fn a_command_ends_only_so_many_keys_and_bytes_of_keys() {
+    let bench = Bench::leading(1).await;
+    for (lease, keys, length) in [(1, 40, 3), (2, 1, 100), (3, 0, 0), (4, 1, 100), (5, 1, 1)] {
+        bench.grant(lease, 10).await;
+        for key in 0..keys {
+            bench.put(&format!("{lease}/{key:0length$}"), lease).await;
+        }
+    }
+    let fitting = |leases: &[i64], keys, bytes| {
+        steps::fitting(bench.replica.view().unwrap().as_ref(), leases, keys, bytes).unwrap()
+    };
+    let all = [1, 2, 3, 4, 5];
+    assert_eq!(fitting(&all, 43, 1000), 5);
+    assert_eq!(fitting(&all, 42, 1000), 4, "the last one is a key too much");
+    assert_eq!(fitting(&all, 40, 1000), 1);
+    assert_eq!(fitting(&all, 1, 1), 1, "the first one goes in any case, in steps");
+    assert_eq!(fitting(&all, 99, 303), 3, "40 keys of 5 bytes, one of 102, none");
+    assert_eq!(fitting(&all, 99, 404), 4);
+    assert_eq!(fitting(&[9], 1, 1), 1, "a lease that is gone has none");
+    // All of them go, whatever the steps.
+    bench.known(5).await;
+    bench.pass(10_000);
+    for lease in all {
+        bench.gone(lease).await;
+    }
+}
+
+/// Leaders that come and go, each for so many milliseconds of the leases' own time. Lease 8 is renewed by each of them,
+/// lease 7 by nobody; neither is over before its time.
+async fn reigns(tables: &Arc<Mutex<Tables>>, ttl_s: i64, lengths_ms: &[u64]) -> Vec<Bench> {
+    let benches: Vec<Bench> = (1..=3).map(|id| Bench::new(id, tables)).collect();
+    let ttl_ms = u64::try_from(ttl_s).unwrap() * 1000;
+    benches[0].lead(1).await;
+    benches[0].grant(7, ttl_s).await;
+    benches[0].grant(8, ttl_s).await;
+    benches[0].known(2).await;
+    let (mut lived_ms, mut unrenewed_ms) = (0, 0);
+    for (term, length_ms) in (1..).zip(lengths_ms) {
+        let bench = &benches[term as usize % 3];
+        if term > 1 {
+            benches[(term as usize - 1) % 3].replica.follow(term, Some(bench.replica.id));
+        }
+        bench.lead(term).await;
+        if unrenewed_ms < ttl_ms && bench.lessor.renew(8).await.unwrap().is_some() {
+            unrenewed_ms = 0;
+        }
+        bench.pass(*length_ms);
+        lived_ms += length_ms;
+        unrenewed_ms += length_ms;
+        // The tasks of this leader look at once, and have the time to do what they would.
+        bench.lessor.outdated.notify_one();
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        assert!(lived_ms >= ttl_ms || bench.lease(7).is_some(), "over after {lived_ms} ms of {ttl_ms}");
+        assert!(unrenewed_ms >= ttl_ms || bench.lease(8).is_some(), "over {unrenewed_ms} ms after it was renewed");
+    }
+    benches
+}
+
+#[tokio::test]
+async fn under_leaders_that_come_and_go_no_lease_ends_early_and_each_ends_after_them() {
+    const TTL_S: i64 = 20;
+    let mut random = StdRng::seed_from_u64(0x1ea5e);
+    for _ in 0..8 {
+        let lengths: Vec<u64> = (0..random.random_range(2..12)).map(|_| random.random_range(100..15_000)).collect();
+        let tables = Arc::default();
+        let benches = reigns(&tables, TTL_S, &lengths).await;
+        // The last leader stays.
+        let last = &benches[lengths.len() % 3];
+        last.pass(u64::try_from(TTL_S).unwrap() * 1000);
+        last.gone(7).await;
+        last.gone(8).await;
+    }
+}
+
+#[tokio::test]
+async fn leaders_that_each_stay_for_half_a_lease_do_not_make_it_immortal() {
+    let tables = Arc::default();
+    let benches: Vec<Bench> = (1..=3).map(|id| Bench::new(id, &tables)).collect();
+    benches[0].lead(1).await;
+    benches[0].grant(7, 40).await;
+    benches[0].known(1).await;
+    let mut left_s = 40;
+    for term in 2..=4 {
+        benches[(term - 2) % 3].pass(u64::try_from(left_s).unwrap() * 500);
+        // It is noted, so the next one goes by what is left.
+        until(async || benches[0].lease(7).unwrap().remaining_ttl_s == left_s / 2).await;
+        left_s /= 2;
+        benches[(term - 2) % 3].replica.follow(term as u64, Some(term as u64));
+        benches[(term - 1) % 3].lead(term as u64).await;
+        assert_eq!(benches[(term - 1) % 3].left_s(7).await, Some(left_s));
+    }
 }
 
 #[tokio::test]
