@@ -22,8 +22,12 @@ pub fn router(health: Arc<Health>, metrics: Arc<Metrics>) -> Router {
         .route("/readyz", get(ready))
         .route("/healthz", get(ready))
         .with_state(health);
-    let metrics = Router::new().route("/metrics", get(print)).with_state(metrics);
-    probes.merge(metrics)
+    probes.merge(self::metrics(metrics))
+}
+
+/// `/metrics` alone.
+pub fn metrics(metrics: Arc<Metrics>) -> Router {
+    Router::new().route("/metrics", get(print)).with_state(metrics)
 }
 
 async fn ready(State(health): State<Arc<Health>>) -> Response {

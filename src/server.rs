@@ -82,15 +82,16 @@ pub async fn run(
     shutdown: &Shutdown,
 ) -> Result<(), Error> {
     let replica = node.replica.clone();
-    let (stop_calls, calls_stop) = shutdown::channel();
+    let (stop_calls, calls_stop) = (node.stop_calls.clone(), node.calls_stop.clone());
     let (stop_peers, peers_stop) = shutdown::channel();
     let ingress = |side| IngressLayer { ingress: node.ingress.clone(), side };
     let (health, health_task) = services::health(&node);
-    // Ends watches when calls are to end: they would hold the listener's drain up.
     let hub = node.etcd.as_ref().map(|etcd| tokio::spawn(etcd.hub().run(calls_stop.clone())));
 
     let client = services::client(&node, health.clone())?;
-    let serving = builder().layer(ingress(Side::Client)).add_routes(client);
+    // HTTP/1 only where etcd's tools look for metrics; the ingress refuses it for everything else.
+    let serving = builder().accept_http1(node.shows_metrics_to_clients());
+    let serving = serving.layer(ingress(Side::Client)).add_routes(client);
     let client = tokio::spawn(serving.serve_with_incoming_shutdown(listeners.client.incoming(), stopped(&calls_stop)));
 
     let internal = services::internal(&node, health)?;

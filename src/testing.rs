@@ -1,9 +1,9 @@
-//! A replica for unit tests: one node, in memory, whose leadership the test decides.
+//! A replica for unit tests: one node, in memory, whose leadership the test decides; and what stands on it.
 
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use roost_raft::kv::{MemTables, Read, Txn};
@@ -11,6 +11,14 @@ use roost_raft::machine::{ApplyContext, Machine};
 use roost_raft::types::Leadership;
 use tokio::sync::{broadcast, watch};
 
+use crate::call::{Call, RequestId, Requests};
+use crate::etcd::lessor::Lessor;
+use crate::etcd::{Headers, Keyspace};
+use crate::forward::Peers;
+use crate::leader::clock::{GuardedClock, SystemClock};
+use crate::metrics::Metrics;
+use crate::proposer::Proposer;
+use crate::relay::Relay;
 use crate::replica::{Applied, AppliedEvents, Error, Events, Peer, Proposal, Replica};
 use crate::state::{Event, Roost};
 
@@ -90,7 +98,7 @@ impl Replica for SoloReplica {
 
     async fn propose(&self, proposal: Proposal) -> Result<Applied, Error> {
         while self.stall.load(Ordering::Relaxed) {
-            tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+            tokio::time::sleep(Duration::from_millis(1)).await;
         }
         if self.outdated.load(Ordering::Relaxed) {
             self.refused.fetch_add(1, Ordering::Relaxed);
@@ -162,4 +170,24 @@ impl Replica for SoloReplica {
     }
 
     async fn close(&self) {}
+}
+
+/// A call that nobody stamped.
+pub fn call() -> Call {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    Call { request: RequestId::default(), principal: String::new(), source: "test".into(), deadline }
+}
+
+/// The key space of a node that leads, and its way to the leader. Must be called within a tokio runtime.
+pub fn keyspace() -> (Keyspace, Arc<Relay>) {
+    let replica = SoloReplica::new();
+    let clock = Arc::new(GuardedClock::new(Arc::new(SystemClock::default()), 60_000));
+    let proposer = Proposer::new(replica.clone(), clock.clone());
+    let lessor = Lessor::new(replica.clone(), proposer.clone(), Arc::new(SystemClock::default()));
+    let (peers, requests) = (Arc::new(Peers::new(None)), Requests::new(1, 1));
+    let relay = Relay::new(replica.clone(), proposer, lessor.clone(), peers, requests, Arc::new(Metrics::new()));
+    clock.settled_for(1);
+    replica.lead(1);
+    tokio::spawn(crate::leader::run(replica.clone(), vec![lessor]));
+    (Keyspace::new(replica.clone(), relay.clone(), Headers::new(replica)), relay)
 }

@@ -27,11 +27,31 @@ pub struct Keyspace {
     relay: Arc<Relay>,
     headers: Headers,
     scans: Arc<Semaphore>,
+    hashes: Arc<Semaphore>,
+}
+
+/// What a read touches, and so where it runs and with how many others at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reach {
+    /// A bounded number of rows: where it was asked for.
+    Few,
+    /// As many keys as there are: on a thread that may block, few at once.
+    Many,
+    /// All revisions of all keys, seconds of work: in a row of its own, so that it keeps no range waiting.
+    History,
+}
+
+impl Reach {
+    fn of_many(many: bool) -> Self {
+        if many { Reach::Many } else { Reach::Few }
+    }
 }
 
 impl Keyspace {
     pub fn new(replica: Arc<dyn Replica>, relay: Arc<Relay>, headers: Headers) -> Self {
-        Keyspace { replica, relay, headers, scans: Arc::new(Semaphore::new(limits::ETCD_SCANS_MAX)) }
+        let turns = |most| Arc::new(Semaphore::new(most));
+        let (scans, hashes) = (turns(limits::ETCD_SCANS_MAX), turns(limits::ETCD_HASHES_MAX));
+        Keyspace { replica, relay, headers, scans, hashes }
     }
 
     pub fn headers(&self) -> &Headers {
@@ -40,8 +60,8 @@ impl Keyspace {
 
     pub async fn range(&self, call: &Call, request: api::RangeRequest) -> Result<api::RangeResponse, Status> {
         validate::range(&request)?;
-        let (barrier, many) = (!request.serializable, !request.range_end.is_empty());
-        let mut response = self.read(call, barrier, many, move |read| keyspace::range(read, &request)).await?;
+        let (barrier, reach) = (!request.serializable, Reach::of_many(!request.range_end.is_empty()));
+        let mut response = self.read(call, barrier, reach, move |read| keyspace::range(read, &request)).await?;
         self.complete(&mut response.header);
         Ok(response)
     }
@@ -69,8 +89,8 @@ impl Keyspace {
         validate::txn(&request)?;
         let mut response: api::TxnResponse = match keyspace::reads_only(&request) {
             true => {
-                let (barrier, many) = (!all_serializable(&request), reads_many(&request));
-                self.read(call, barrier, many, move |read| keyspace::read_txn(read, &request)).await?
+                let (barrier, reach) = (!all_serializable(&request), Reach::of_many(reads_many(&request)));
+                self.read(call, barrier, reach, move |read| keyspace::read_txn(read, &request)).await?
             }
             false => self.write(call, KeyspaceCommand::Txn, &request).await?,
         };
@@ -105,7 +125,7 @@ impl Keyspace {
 
     /// Reads one view, after everything that was acknowledged before if `barrier`. What may touch many keys is kept off
     /// the threads that serve calls.
-    pub async fn read<T, Q>(&self, call: &Call, barrier: bool, many: bool, query: Q) -> Result<T, Status>
+    pub async fn read<T, Q>(&self, call: &Call, barrier: bool, reach: Reach, query: Q) -> Result<T, Status>
     where
         T: Send + 'static,
         Q: FnOnce(&dyn Read) -> Result<T, QueryError> + Send + 'static,
@@ -114,11 +134,16 @@ impl Keyspace {
             let done = self.replica.read_barrier(call.deadline).await;
             done.map_err(|failed| error::status(failed.into()))?;
         }
-        if !many {
+        let turns = match reach {
+            Reach::Few => None,
+            Reach::Many => Some(&self.scans),
+            Reach::History => Some(&self.hashes),
+        };
+        let Some(turns) = turns else {
             let view = self.replica.view().map_err(|failed| unread(failed.into()))?;
             return query(view.as_ref()).map_err(unread);
-        }
-        let turn = tokio::time::timeout_at(call.deadline.into(), self.scans.clone().acquire_owned()).await;
+        };
+        let turn = tokio::time::timeout_at(call.deadline.into(), turns.clone().acquire_owned()).await;
         // The semaphore is never closed.
         let Ok(Ok(turn)) = turn else { return Err(TIMEOUT.status()) };
         let replica = self.replica.clone();
@@ -189,4 +214,51 @@ fn reads_many(request: &api::TxnRequest) -> bool {
     };
     request.compare.iter().any(|compare| !compare.range_end.is_empty())
         || request.success.iter().chain(&request.failure).any(many)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+    use std::time::Duration;
+
+    use futures::future::join_all;
+
+    use super::*;
+    use crate::testing;
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn hashes_keep_no_range_waiting_and_scans_no_hash() {
+        let (keyspace, _) = testing::keyspace();
+        let all = api::RangeRequest { key: b"a".into(), range_end: b"b".into(), ..Default::default() };
+        for (slow, quick) in [(Reach::History, Reach::Many), (Reach::Many, Reach::History)] {
+            let (ends, end) = mpsc::channel::<()>();
+            let end = Arc::new(parking_lot::Mutex::new(end));
+            let (began, mut begun) = tokio::sync::mpsc::unbounded_channel();
+            let busy: Vec<_> = (0..limits::ETCD_SCANS_MAX + 1)
+                .map(|_| {
+                    let (keyspace, end, began) = (keyspace.clone(), end.clone(), began.clone());
+                    let wait = move |_: &dyn Read| {
+                        let _ = began.send(());
+                        let _ = end.lock().recv();
+                        Ok(())
+                    };
+                    tokio::spawn(async move { keyspace.read(&testing::call(), false, slow, wait).await })
+                })
+                .collect();
+            let at_once = if slow == Reach::History { limits::ETCD_HASHES_MAX } else { limits::ETCD_SCANS_MAX };
+            for _ in 0..at_once {
+                begun.recv().await.unwrap();
+            }
+            let within = Duration::from_secs(10);
+            let call = testing::call();
+            let other = keyspace.read(&call, false, quick, |read| keyspace::hash(read, 0));
+            tokio::time::timeout(within, other).await.expect("it does not wait for the others").unwrap();
+            if slow == Reach::History {
+                tokio::time::timeout(within, keyspace.range(&call, all.clone())).await.unwrap().unwrap();
+            }
+            assert!(begun.try_recv().is_err(), "{slow:?}: no more than {at_once} at once");
+            drop(ends);
+            assert!(join_all(busy).await.into_iter().all(|done| done.unwrap().is_ok()));
+        }
+    }
 }

@@ -5,11 +5,12 @@ use std::time::Instant;
 
 use futures::StreamExt;
 use futures::stream::BoxStream;
+use prometheus_client::metrics::counter::Counter;
 use roost_raft::kv::Read;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::error::{self, LEASE_TTL_TOO_LARGE, refused};
-use super::keyspace::{Keyspace, confused};
+use super::keyspace::{Keyspace, Reach, confused};
 use super::lessor::all_leases;
 use crate::call::Call;
 use crate::limits;
@@ -32,11 +33,17 @@ type Answer<T> = Result<Response<T>, Status>;
 pub struct LeaseService {
     keyspace: Keyspace,
     relay: Arc<Relay>,
+    renewed: Counter,
 }
 
 impl LeaseService {
     pub fn new(keyspace: Keyspace, relay: Arc<Relay>) -> Self {
-        LeaseService { keyspace, relay }
+        LeaseService { keyspace, relay, renewed: Counter::default() }
+    }
+
+    /// Counts renewals.
+    pub fn renewed(&self) -> &Counter {
+        &self.renewed
     }
 
     /// Renews one lease; one that is not there is answered with a TTL of 0.
@@ -44,7 +51,10 @@ impl LeaseService {
         // The stream lives as long as its client; each renewal has the time of a call.
         call.deadline = Instant::now() + limits::CALL_TIME_DEFAULT;
         let ttl = match self.relay.renew(&call, id).await.map_err(error::status)? {
-            Renewal::Renewed { ttl_s } => ttl_s,
+            Renewal::Renewed { ttl_s } => {
+                self.renewed.inc();
+                ttl_s
+            }
             Renewal::NotFound => 0,
         };
         Ok(LeaseKeepAliveResponse { header: Some(self.keyspace.header()?), id, ttl })
@@ -113,7 +123,7 @@ impl LeaseApi for LeaseService {
             false => (self.keyspace.header()?, Vec::new()),
             true => {
                 let query = move |read: &dyn Read| Ok((keyspace::revisions(read)?.current, all_keys(read, id)?));
-                let (revision, keys) = self.keyspace.read(&call, true, true, query).await?;
+                let (revision, keys) = self.keyspace.read(&call, true, Reach::Many, query).await?;
                 (self.keyspace.headers().stamp(revision), keys)
             }
         };
@@ -132,7 +142,7 @@ impl LeaseApi for LeaseService {
             let leases = all_leases(read)?.into_iter().map(|lease| LeaseStatus { id: lease.id }).collect();
             Ok((keyspace::revisions(read)?.current, leases))
         };
-        let (revision, leases) = self.keyspace.read(&call, true, true, query).await?;
+        let (revision, leases) = self.keyspace.read(&call, true, Reach::Many, query).await?;
         let header = Some(self.keyspace.headers().stamp(revision));
         Ok(Response::new(LeaseLeasesResponse { header, leases }))
     }
@@ -164,41 +174,19 @@ fn all_keys(read: &dyn Read, id: i64) -> Result<Vec<Vec<u8>>, QueryError> {
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
-    use std::time::Duration;
 
     use tonic::Code;
     use tonic::service::interceptor::InterceptedService;
     use tonic::transport::{Channel, Server};
 
     use super::*;
-    use crate::call::{RequestId, Requests};
-    use crate::etcd::Headers;
-    use crate::etcd::lessor::Lessor;
-    use crate::forward::Peers;
-    use crate::leader::clock::{GuardedClock, SystemClock};
-    use crate::metrics::Metrics;
     use crate::pb::etcd::api::lease_client::LeaseClient;
     use crate::pb::etcd::api::lease_server::LeaseServer;
-    use crate::proposer::Proposer;
-    use crate::testing::SoloReplica;
-
-    fn call() -> Call {
-        let deadline = Instant::now() + Duration::from_secs(20);
-        Call { request: RequestId::default(), principal: String::new(), source: "test".into(), deadline }
-    }
+    use crate::testing::{self, call};
 
     /// The service of a node that leads, behind a real socket.
     async fn served() -> (LeaseClient<Channel>, Keyspace) {
-        let replica = SoloReplica::new();
-        let clock = Arc::new(GuardedClock::new(Arc::new(SystemClock::default()), 60_000));
-        let proposer = Proposer::new(replica.clone(), clock.clone());
-        let lessor = Lessor::new(replica.clone(), proposer.clone(), Arc::new(SystemClock::default()));
-        let (peers, requests) = (Arc::new(Peers::new(None)), Requests::new(1, 1));
-        let relay = Relay::new(replica.clone(), proposer, lessor.clone(), peers, requests, Arc::new(Metrics::new()));
-        clock.settled_for(1);
-        replica.lead(1);
-        tokio::spawn(crate::leader::run(replica.clone(), vec![lessor]));
-        let keyspace = Keyspace::new(replica.clone(), relay.clone(), Headers::new(replica));
+        let (keyspace, relay) = testing::keyspace();
         let service = LeaseServer::new(LeaseService::new(keyspace.clone(), relay));
         let stamped = InterceptedService::new(service, |mut request: Request<()>| {
             request.extensions_mut().insert(call());

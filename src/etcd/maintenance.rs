@@ -7,8 +7,8 @@ use tokio::sync::Semaphore;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
-use super::Keyspace;
 use super::error::{BAD_TRANSFEREE, NOT_LEADER, TOO_MANY_REQUESTS};
+use super::keyspace::{Keyspace, Reach};
 use super::operator::{Client, Operator, told};
 use crate::admin::{self, Node};
 use crate::call::Call;
@@ -125,7 +125,7 @@ impl Maintenance for MaintenanceService {
         let call = Call::of(&request)?;
         let revision = request.get_ref().revision;
         let query = move |read: &dyn roost_raft::kv::Read| keyspace::hash(read, revision);
-        let hashed = self.keyspace.read(&call, false, true, query).await?;
+        let hashed = self.keyspace.read(&call, false, Reach::History, query).await?;
         Ok(Response::new(HashKvResponse {
             header: Some(self.keyspace.headers().stamp(hashed.current_revision)),
             hash: hashed.hash,

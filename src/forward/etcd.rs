@@ -1,6 +1,6 @@
 //! Calls of etcd clients. Their services run on the node that was asked and reach the leader by the relay, which
 //! repeats and names requests by itself: so no body is kept and nothing is sent again here. A call is stamped, counted
-//! and bounded in number and time, and that is all.
+//! and bounded in number, bytes and time, and that is all.
 
 use std::convert::Infallible;
 use std::time::{Duration, Instant};
@@ -12,9 +12,11 @@ use tower::Service;
 
 use super::body::{HeldRoom, held};
 use super::ingress::{Ingress, grpc_code, local};
+use super::lasting::Lasting;
+use super::metered::{Metered, Share};
 use super::methods::{EtcdCall, Method};
 use crate::call;
-use crate::etcd::error::{TIMEOUT, TOO_MANY_REQUESTS};
+use crate::etcd::error::{STOPPED, TIMEOUT, TOO_MANY_REQUESTS};
 use crate::limits;
 
 /// What a service has beyond its deadline to say that it is over.
@@ -37,14 +39,21 @@ where
     }
     let deadline = stamp.deadline;
     request.extensions_mut().insert(stamp);
-    if kind == EtcdCall::Stream {
+    let (share, crowded) = (Share::of(&ingress.etcd_bytes), || TOO_MANY_REQUESTS.status());
+    if matches!(kind, EtcdCall::Stream | EtcdCall::Transfer) {
         let Ok(permit) = ingress.etcd_streams.clone().try_acquire_owned() else {
-            return TOO_MANY_REQUESTS.status().into_http();
+            return crowded().into_http();
         };
-        return local(inner, request).await.map(|body| held(body, permit));
+        let request = request.map(|body| Metered::stream(body, &share, crowded));
+        let response = local(inner, request).await.map(|body| held(body, permit));
+        return match kind {
+            EtcdCall::Stream => response.map(|body| Lasting::reply(&ingress.stop, body, || STOPPED.status())),
+            _ => response,
+        };
     }
+    let request = request.map(|body| Metered::call(body, &share, crowded));
     let Ok(_permit) = ingress.etcd_calls.try_acquire() else {
-        return TOO_MANY_REQUESTS.status().into_http();
+        return crowded().into_http();
     };
     // Services keep the deadline by themselves, and know why there is no answer; a body that does not come is not
     // theirs to wait for.

@@ -8,7 +8,7 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use futures::future::BoxFuture;
-use http::{HeaderMap, HeaderValue, Request, Response};
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Version};
 use http_body_util::Limited;
 use parking_lot::RwLock;
 use roost_raft::types::Leadership;
@@ -17,6 +17,7 @@ use tonic::body::Body;
 use tonic::transport::server::TcpConnectInfo;
 use tower::{Layer, Service, ServiceExt};
 
+use super::lasting::Lasting;
 use super::methods::{Method, Methods, Route};
 use super::peers::Peers;
 use super::{body, door, etcd, retry, unary};
@@ -25,6 +26,7 @@ use crate::error::Rejection;
 use crate::limits;
 use crate::metrics::Metrics;
 use crate::replica::Replica;
+use crate::shutdown::Shutdown;
 
 /// Reply metadata: the `host:port` of the leader's listener of the kind that was asked.
 pub const LEADER_KEY: &str = "roost-leader";
@@ -47,7 +49,10 @@ pub struct Ingress {
     streams: Arc<Semaphore>,
     pub(super) etcd_calls: Semaphore,
     pub(super) etcd_streams: Arc<Semaphore>,
+    pub(super) etcd_bytes: Arc<Semaphore>,
     pub(super) metrics: Arc<Metrics>,
+    /// Asked for when calls are to end.
+    pub(super) stop: Shutdown,
     /// The leader's address as replies name it, by listener, for as long as that leader leads.
     named: RwLock<HashMap<Side, (Leadership, HeaderValue)>>,
 }
@@ -64,6 +69,7 @@ impl Ingress {
         peers: Arc<Peers>,
         requests: Arc<Requests>,
         metrics: Arc<Metrics>,
+        stop: Shutdown,
     ) -> Result<Arc<Self>, prost::DecodeError> {
         Ok(Arc::new(Ingress {
             replica,
@@ -77,7 +83,9 @@ impl Ingress {
             streams: Arc::new(Semaphore::new(limits::FORWARDED_STREAMS_MAX)),
             etcd_calls: Semaphore::new(limits::ETCD_CALLS_MAX),
             etcd_streams: Arc::new(Semaphore::new(limits::ETCD_STREAMS_MAX)),
+            etcd_bytes: Arc::new(Semaphore::new(limits::ETCD_CALL_BYTES_IN_FLIGHT_MAX)),
             metrics,
+            stop,
             named: RwLock::default(),
         }))
     }
@@ -92,6 +100,11 @@ impl Ingress {
         let Some(method) = self.methods.get(request.uri().path()) else {
             return self.other(inner, request).await;
         };
+        if request.version() < Version::HTTP_2 {
+            let mut refusal = Response::new(Body::empty());
+            *refusal.status_mut() = StatusCode::HTTP_VERSION_NOT_SUPPORTED;
+            return refusal;
+        }
         let uri = request.uri().clone();
         if let Some(kind) = method.etcd {
             let response = etcd::serve(&self, inner, request, method, kind).await;
@@ -124,7 +137,13 @@ impl Ingress {
         };
         let small = request.map(|body| Body::new(Limited::new(body, limits::OTHER_CALL_BYTES_MAX)));
         let answer = tokio::time::timeout(limits::CALL_TIME_DEFAULT, local(inner, small)).await;
-        answer.unwrap_or_else(|_| tonic::Status::deadline_exceeded("the request did not come in time").into_http())
+        let late = |_| tonic::Status::deadline_exceeded("the request did not come in time").into_http();
+        answer.unwrap_or_else(late).map(|body| self.lasting(body))
+    }
+
+    /// A reply that may have no end of its own.
+    fn lasting(&self, body: Body) -> Body {
+        Lasting::reply(&self.stop, body, || refuse_stream("this node stops"))
     }
 
     pub(super) fn stamp(&self, request: &Request<Body>, method: Method) -> Stamped {
@@ -157,6 +176,7 @@ impl Ingress {
             Some(Leader::Here) => local(inner, request).await,
             Some(Leader::At(address)) => {
                 let stamp = stamped.call.clone();
+                let request = request.map(|body| Lasting::request(&self.stop, body));
                 match self.pass_on(&address, &stamp, request, true).await {
                     Ok(response) => response,
                     Err(error) => refuse_stream(&error.to_string()).into_http(),
@@ -165,7 +185,7 @@ impl Ingress {
             None => refuse_stream("no leader is known").into_http(),
         };
         // The stream counts until its last reply was read, not until its first.
-        response.map(|body| body::held(body, permit))
+        response.map(|body| body::held(self.lasting(body), permit))
     }
 
     /// Sends one request to the peer listener at `address`.

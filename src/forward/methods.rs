@@ -73,6 +73,8 @@ const LISTINGS: &[(&str, &[&str])] = &[
 const ETCD: &[&str] = &["etcdserverpb", "v3lockpb", "v3electionpb"];
 /// Methods that wait for other clients.
 const ETCD_WAITS: &[(&str, &str)] = &[("v3lockpb.Lock", "Lock"), ("v3electionpb.Election", "Campaign")];
+/// Streams with an end of their own, which a node that stops waits for.
+const ETCD_TRANSFERS: &[(&str, &str)] = &[("etcdserverpb.Maintenance", "Snapshot")];
 
 /// How long a call of an etcd client may take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,6 +85,8 @@ pub enum EtcdCall {
     Waits,
     /// As long as its two ends want.
     Stream,
+    /// As long as its many pieces take.
+    Transfer,
 }
 
 /// Where a reply message keeps its `common.Status`.
@@ -161,9 +165,11 @@ fn route(service: &str, method: &str) -> Route {
 }
 
 fn etcd_call(service: &str, method: &MethodDescriptorProto) -> EtcdCall {
+    let named = (service, method.name());
     match method.client_streaming() || method.server_streaming() {
+        true if ETCD_TRANSFERS.contains(&named) => EtcdCall::Transfer,
         true => EtcdCall::Stream,
-        false if ETCD_WAITS.contains(&(service, method.name())) => EtcdCall::Waits,
+        false if ETCD_WAITS.contains(&named) => EtcdCall::Waits,
         false => EtcdCall::Unary,
     }
 }
@@ -242,10 +248,11 @@ mod tests {
         assert!(methods.get("/milvus.proto.milvus.MilvusService/Nonsense").is_none());
         let etcd = |path: &str| methods.get(path).unwrap().etcd;
         assert_eq!(etcd("/etcdserverpb.KV/Put"), Some(EtcdCall::Unary));
-        for path in
-            ["/etcdserverpb.Watch/Watch", "/etcdserverpb.Maintenance/Snapshot", "/v3electionpb.Election/Observe"]
-        {
+        for path in ["/etcdserverpb.Watch/Watch", "/v3electionpb.Election/Observe"] {
             assert_eq!(etcd(path), Some(EtcdCall::Stream), "{path}");
+        }
+        for (service, method) in ETCD_TRANSFERS {
+            assert_eq!(etcd(&format!("/{service}/{method}")), Some(EtcdCall::Transfer), "{service}");
         }
         for (service, method) in ETCD_WAITS {
             assert_eq!(etcd(&format!("/{service}/{method}")), Some(EtcdCall::Waits), "{service}");

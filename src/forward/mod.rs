@@ -14,6 +14,8 @@ mod body;
 mod door;
 mod etcd;
 mod ingress;
+mod lasting;
+mod metered;
 mod methods;
 mod peers;
 pub mod retry;

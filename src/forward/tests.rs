@@ -36,7 +36,10 @@ fn ingress() -> Arc<Ingress> {
     let replica = SoloReplica::new();
     replica.lead(1);
     let peers = Arc::new(Peers::new(None));
-    Ingress::new(replica, peers, Requests::new(1, 1), Arc::new(Metrics::new())).unwrap()
+    let (trigger, stop) = crate::shutdown::channel();
+    // Nobody asks for the stop, as long as there are tests.
+    std::mem::forget(trigger);
+    Ingress::new(replica, peers, Requests::new(1, 1), Arc::new(Metrics::new()), stop).unwrap()
 }
 
 async fn call<S>(ingress: &Arc<Ingress>, inner: S, path: &str, body: Body) -> Response<Body>
@@ -45,7 +48,8 @@ where
     S::Future: Send,
 {
     let layer = IngressLayer { ingress: ingress.clone(), side: Side::Client };
-    let request = Request::builder().uri(path).header("grpc-timeout", "400m").body(body).unwrap();
+    let request = Request::builder().version(http::Version::HTTP_2).uri(path).header("grpc-timeout", "400m");
+    let request = request.body(body).unwrap();
     layer.layer(inner).oneshot(request).await.unwrap()
 }
 
@@ -224,7 +228,7 @@ async fn time_given(path: &str, timeout: Option<&str>) -> Duration {
         *seen.lock() = request.extensions().get::<crate::call::Call>().map(|call| call.deadline - Instant::now());
         std::future::ready(Ok(Response::new(Body::empty())))
     });
-    let mut request = Request::builder().uri(path).body(Body::empty()).unwrap();
+    let mut request = Request::builder().version(http::Version::HTTP_2).uri(path).body(Body::empty()).unwrap();
     if let Some(timeout) = timeout {
         request.headers_mut().insert("grpc-timeout", timeout.parse().unwrap());
     }
@@ -260,4 +264,50 @@ async fn an_etcd_call_is_bounded_in_time_and_number_and_streams_are_not_cut() {
     assert_eq!(ingress.etcd_streams.available_permits(), limits::ETCD_STREAMS_MAX - 1);
     drop(stream);
     assert_eq!(ingress.etcd_streams.available_permits(), limits::ETCD_STREAMS_MAX);
+}
+
+/// Reads its request and answers with how it ended.
+async fn reader(request: Request<Body>) -> Result<Response<Body>, Infallible> {
+    match request.into_body().collect().await {
+        Ok(_) => Ok(tonic::Status::ok("").into_http()),
+        Err(status) => Ok(status.into_http()),
+    }
+}
+
+#[tokio::test]
+async fn requests_of_etcd_clients_are_bounded_in_bytes() {
+    const PUT: &str = "/etcdserverpb.KV/Put";
+    const WATCH: &str = "/etcdserverpb.Watch/Watch";
+    let ingress = ingress();
+    let all = u32::try_from(limits::ETCD_CALL_BYTES_IN_FLIGHT_MAX).unwrap();
+    let inner = tower::service_fn(reader);
+    let others = ingress.etcd_bytes.clone().try_acquire_many_owned(all - 100).unwrap();
+    let message = |length: usize, sent: usize| {
+        let mut bytes = vec![0];
+        bytes.extend(u32::try_from(length).unwrap().to_be_bytes());
+        bytes.resize(5 + sent, 7);
+        Body::new(http_body_util::Full::new(Bytes::from(bytes)))
+    };
+    let code = |response: Response<Body>| ingress::grpc_code(response.headers());
+    let crowded = tonic::Code::ResourceExhausted as i32;
+    assert_eq!(code(call(&ingress, inner, PUT, message(95, 95)).await), 0);
+    assert_eq!(code(call(&ingress, inner, PUT, message(96, 96)).await), crowded);
+    // Of a stream only what is unfinished counts, which is not the length that was announced.
+    assert_eq!(code(call(&ingress, inner, WATCH, message(500, 500)).await), 0);
+    assert_eq!(code(call(&ingress, inner, WATCH, message(500, 95)).await), 0);
+    assert_eq!(code(call(&ingress, inner, WATCH, message(500, 96)).await), crowded);
+    assert_eq!(ingress.etcd_bytes.available_permits(), 100, "all of it was given back");
+    drop(others);
+    assert_eq!(code(call(&ingress, inner, PUT, message(96, 96)).await), 0);
+}
+
+#[tokio::test]
+async fn old_http_reaches_no_method() {
+    let ingress = ingress();
+    let layer = IngressLayer { ingress, side: Side::Client };
+    let served = layer.layer(tower::service_fn(reader));
+    for (path, expected) in [(CREATE, 505), ("/etcdserverpb.KV/Put", 505), ("/metrics", 200)] {
+        let request = Request::builder().version(http::Version::HTTP_11).uri(path).body(Body::empty()).unwrap();
+        assert_eq!(served.clone().oneshot(request).await.unwrap().status(), expected, "{path}");
+    }
 }

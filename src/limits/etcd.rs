@@ -16,6 +16,11 @@ pub const ETCD_TXN_OPERATIONS_MAX: usize = 128;
 /// Ranges of many keys that are read at once, each on a blocking thread and each of up to [`ETCD_REPLY_BYTES_MAX`];
 /// others wait for their turn.
 pub const ETCD_SCANS_MAX: usize = 4;
+/// Hashes over all history at once. A second one would only be slower.
+pub const ETCD_HASHES_MAX: usize = 1;
+/// Bytes of requests that were read and are not answered yet, unfinished messages of streams included: a hundred of the
+/// largest, and more than the relay may have on its way.
+pub const ETCD_CALL_BYTES_IN_FLIGHT_MAX: usize = 256 << 20;
 /// Bytes of large replies that were read and are being sent to their readers, who may be slow; more wait.
 pub const ETCD_REPLY_BYTES_IN_FLIGHT_MAX: usize = 2 * ETCD_REPLY_BYTES_MAX;
 /// A smaller reply is not counted: the bound on calls in progress bounds them.

@@ -8,13 +8,15 @@ use tonic::service::interceptor::InterceptedService;
 use crate::admin::{AskMember, Node as OperatedNode};
 use crate::config::Config;
 use crate::etcd::access::Guard;
+use crate::etcd::lessor::Lessor;
 use crate::etcd::watch::{Hub, WatchService};
 use crate::etcd::{
-    AuthService, ClusterService, ElectionService, Headers, Keyspace, KvService, LeaseService, LockService,
+    AuthService, ClusterService, ElectionService, EtcdGauges, Headers, Keyspace, KvService, LeaseService, LockService,
     MaintenanceService, Operator, Turns,
 };
 use crate::forward::Peers;
 use crate::limits;
+use crate::metrics::Metrics;
 use crate::pb::etcd::api::auth_server::AuthServer;
 use crate::pb::etcd::api::cluster_server::ClusterServer;
 use crate::pb::etcd::api::kv_server::KvServer;
@@ -112,6 +114,22 @@ impl EtcdServices {
         let headers = self.keyspace.headers().clone();
         let cluster = ClusterService::new(self.replica.clone(), headers, operator.clone(), others);
         self.operated = Some((cluster, MaintenanceService::new(node, self.keyspace.clone(), operator)));
+    }
+
+    /// Whether every caller is let in.
+    pub(super) fn is_open(&self) -> bool {
+        self.guard.is_open()
+    }
+
+    /// Adds what these services count to the registry.
+    pub(super) fn register(&self, metrics: &Metrics, lessor: Arc<Lessor>) {
+        metrics.register(|registry| {
+            self.hub.counts().register(registry);
+            let renewed = self.lease.renewed().clone();
+            registry.register("lease_keep_alives", "Renewals of leases answered by this node", renewed);
+            let (hub, replica) = (self.hub.clone(), self.replica.clone());
+            registry.register_collector(Box::new(EtcdGauges { hub, replica, lessor }));
+        });
     }
 
     /// What follows the applied changes for watches; to be run as long as calls are served.

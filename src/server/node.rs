@@ -21,6 +21,7 @@ use crate::proposer::Proposer;
 use crate::relay::Relay;
 use crate::replica::Replica;
 use crate::rootcoord::{Catalog, Eraser, RootCoordService};
+use crate::shutdown::{self, Shutdown, Trigger};
 
 use super::etcd::{EtcdServices, EtcdSettings};
 
@@ -62,6 +63,9 @@ pub struct Node {
     pub(super) timestamps: TimestampService,
     pub(super) admin: Option<AdminServer<AdminService>>,
     pub(super) etcd: Option<EtcdServices>,
+    /// Ends the calls of clients: streams at once, others once they are answered.
+    pub(super) stop_calls: Trigger,
+    pub(super) calls_stop: Shutdown,
     proposer: Arc<Proposer>,
     lessor: Arc<Lessor>,
     history: Arc<HistoryTask>,
@@ -96,14 +100,21 @@ impl Node {
             requests.clone(),
             metrics.clone(),
         );
-        let ingress = Ingress::new(replica.clone(), peers.clone(), requests, metrics.clone())?;
+        let (stop_calls, calls_stop) = shutdown::channel();
+        let ingress = Ingress::new(replica.clone(), peers.clone(), requests, metrics.clone(), calls_stop.clone())?;
+        let etcd = etcd.guard.map(|guard| EtcdServices::new(replica.clone(), relay.clone(), guard));
+        if let Some(etcd) = &etcd {
+            etcd.register(&metrics, lessor.clone());
+        }
         Ok(Node {
             access,
             gateway: Gateway { catalog: catalog.clone(), oracle: oracle.clone(), health: health.clone() },
             rootcoord: RootCoordService { catalog, oracle: oracle.clone(), health: health.clone() },
             timestamps: TimestampService::new(oracle.clone()),
             admin: None,
-            etcd: etcd.guard.map(|guard| EtcdServices::new(replica.clone(), relay.clone(), guard)),
+            etcd,
+            stop_calls,
+            calls_stop,
             ingress,
             replica,
             peers,
@@ -125,6 +136,11 @@ impl Node {
         }
         self.admin = Some(AdminService::new(node, others).into_server());
         self
+    }
+
+    /// Whether the client listener serves `/metrics` too, as etcd does: not to those who would need the secret.
+    pub(super) fn shows_metrics_to_clients(&self) -> bool {
+        self.etcd.as_ref().is_some_and(EtcdServices::is_open)
     }
 
     pub(super) fn leader_tasks(&self) -> Vec<Arc<dyn LeaderTask>> {

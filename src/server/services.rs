@@ -7,6 +7,7 @@ use tonic_reflection::server::Error as ReflectionError;
 
 use super::etcd;
 use super::node::Node;
+use crate::http;
 use crate::limits;
 use crate::pb::FILE_DESCRIPTOR_SET;
 use crate::pb::milvus::milvus_service_server::MilvusServiceServer;
@@ -29,7 +30,11 @@ macro_rules! limited {
 }
 
 pub(super) fn client(node: &Node, health: HealthServer<impl HealthApi>) -> Result<Routes, ReflectionError> {
-    let routes = Routes::new(limited!(MilvusServiceServer<_>, node.gateway.clone())).add_service(health);
+    let mut routes = Routes::new(limited!(MilvusServiceServer<_>, node.gateway.clone())).add_service(health);
+    if node.shows_metrics_to_clients() {
+        let router = routes.axum_router_mut();
+        *router = std::mem::take(router).merge(http::metrics(node.metrics.clone()));
+    }
     match &node.etcd {
         Some(etcd) => reflecting(etcd.add_to(routes), &[&[MILVUS, HEALTH], etcd::NAMES].concat()),
         None => reflecting(routes, &[MILVUS, HEALTH]),

@@ -1,6 +1,7 @@
 //! Three whole servers on loopback over replicas in memory, spoken to as clients do.
 
 mod etcd;
+mod lasting;
 mod names;
 
 use std::sync::Arc;

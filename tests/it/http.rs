@@ -49,7 +49,8 @@ fn names(text: &str) -> BTreeSet<String> {
         assert!(value.parse::<f64>().is_ok(), "not a number: {line}");
         let (name, labels) = series.split_once('{').unwrap_or((series, "}"));
         assert!(labels.ends_with('}'), "open label: {line}");
-        assert!(name.starts_with("roost_") && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_'), "{line}");
+        let ours = name.starts_with("roost_") || name == "process_resident_memory_bytes";
+        assert!(ours && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_'), "{line}");
         name.to_owned()
     });
     parsed.collect()
@@ -71,6 +72,7 @@ async fn metrics_tell_of_raft_timestamps_and_calls() {
         for expected in ["roost_raft_term", "roost_raft_applied_index", "roost_raft_last_log_index"] {
             assert!(names.contains(expected), "node {id} lacks {expected}:\n{text}");
         }
+        assert!(names.contains("process_resident_memory_bytes"), "node {id}:\n{text}");
         assert!(names.iter().any(|name| name.starts_with("roost_tso_")), "node {id}:\n{text}");
         let leads = format!("roost_raft_is_leader {}", u64::from(id == leader));
         assert!(text.contains(&leads), "node {id} lacks `{leads}`:\n{text}");

@@ -82,11 +82,12 @@ struct Shared {
     start: usize,
     wants: Wants,
     bodies: Vec<(bool, Bytes)>,
+    events: u64,
 }
 
 /// Puts the responses that `items` make for `watchers` of one interest at the end of `ready`: those that are behind if
 /// `behind`, else the others. Items are in the order of their revisions. `current` is the header's revision for what
-/// ends with the last item; without it, every response has that of its last event.
+/// ends with the last item; without it, every response has that of its last event. Returns how many events that were.
 pub fn deliver(
     headers: &Headers,
     items: &[Item],
@@ -94,8 +95,9 @@ pub fn deliver(
     behind: bool,
     current: Option<i64>,
     ready: &mut VecDeque<Frame>,
-) {
-    let Some(last) = items.last().map(|item| item.change.revision()) else { return };
+) -> u64 {
+    let Some(last) = items.last().map(|item| item.change.revision()) else { return 0 };
+    let mut sent = 0;
     let mut shared: Vec<Shared> = Vec::new();
     for watcher in watchers.iter_mut().filter(|watcher| watcher.behind == behind) {
         let start = items.partition_point(|item| item.change.revision() < watcher.next);
@@ -109,11 +111,13 @@ pub fn deliver(
         watcher.next = last + 1;
         let same = |made: &Shared| made.start == start && made.wants == watcher.wants;
         let place = shared.iter().position(same).unwrap_or_else(|| {
-            let bodies = bodies(headers, wanted, watcher.wants, current);
-            shared.push(Shared { start, wants: watcher.wants, bodies });
+            let (bodies, events) = bodies(headers, wanted, watcher.wants, current);
+            shared.push(Shared { start, wants: watcher.wants, bodies, events });
             shared.len() - 1
         });
-        for (fragment, body) in shared.get(place).iter().flat_map(|made| &made.bodies) {
+        let Some(made) = shared.get(place) else { continue };
+        sent += made.events;
+        for (fragment, body) in &made.bodies {
             watcher.quiet = false;
             let copies = if mutation::active("watch-twice") { 2 } else { 1 };
             for _ in 0..copies {
@@ -121,11 +125,13 @@ pub fn deliver(
             }
         }
     }
+    sent
 }
 
-/// The responses for some wishes, without watch id: whether another fragment follows, and the bytes.
-fn bodies(headers: &Headers, items: &[Item], wants: Wants, current: Option<i64>) -> Vec<(bool, Bytes)> {
-    let mut made = Vec::new();
+/// The responses for some wishes, without watch id: whether another fragment follows, and the bytes. And how many
+/// events they hold.
+fn bodies(headers: &Headers, items: &[Item], wants: Wants, current: Option<i64>) -> (Vec<(bool, Bytes)>, u64) {
+    let (mut made, mut count) = (Vec::new(), 0);
     let (mut parts, mut bytes, mut revision) = (Vec::new(), 0, 0);
     for item in items {
         if bytes >= limits::WATCH_RESPONSE_BYTES {
@@ -139,6 +145,7 @@ fn bodies(headers: &Headers, items: &[Item], wants: Wants, current: Option<i64>)
             if if is_delete { wants.deletes } else { wants.puts } {
                 let part = item.change.encoded(place, wants.prev_kv);
                 bytes += part.len();
+                count += 1;
                 parts.push(part);
             }
         };
@@ -148,7 +155,7 @@ fn bodies(headers: &Headers, items: &[Item], wants: Wants, current: Option<i64>)
         }
     }
     close(headers, &mut parts, current.unwrap_or(revision), wants.fragment, &mut made);
-    made
+    (made, count)
 }
 
 /// Makes one response of `parts`, or several fragments.

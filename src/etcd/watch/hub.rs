@@ -15,6 +15,7 @@ use tokio::sync::broadcast::error::{RecvError, TryRecvError};
 use tokio::sync::{Semaphore, watch};
 
 use super::change::Change;
+use super::counts::Counts;
 use super::history::{self, Chunk, Unread, Wanted};
 use super::index::{Index, Target};
 use super::outlet::{Hits, Item, Outlet};
@@ -38,6 +39,7 @@ pub struct Hub {
     queued: Arc<AtomicUsize>,
     next_outlet: AtomicU64,
     bounds: Bounds,
+    counts: Counts,
 }
 
 /// What a hub allows; tests have less.
@@ -91,7 +93,23 @@ impl Hub {
             queued: Arc::default(),
             next_outlet: AtomicU64::new(0),
             bounds,
+            counts: Counts::default(),
         })
+    }
+
+    /// What the streams of this node count.
+    pub fn counts(&self) -> &Counts {
+        &self.counts
+    }
+
+    /// Every change up to this revision was handed over.
+    pub fn handed_over(&self) -> i64 {
+        *self.position.borrow()
+    }
+
+    /// Bytes that wait at all outlets.
+    pub fn queued_bytes(&self) -> usize {
+        self.queued.load(Ordering::Relaxed)
     }
 
     /// Follows the replica until `shutdown` is asked for or the replica is gone; then every stream ends.

@@ -3,6 +3,7 @@
 //! and they outlive leaders.
 
 mod change;
+mod counts;
 mod deliver;
 mod history;
 mod hub;

@@ -14,6 +14,7 @@ use tokio::sync::watch;
 use tokio::time::{Interval, MissedTickBehavior};
 use tonic::Status;
 
+use super::counts::Counted;
 use super::deliver::{Frame, Watcher, deliver};
 use super::history::Unread;
 use super::hub::Registration;
@@ -47,6 +48,7 @@ pub struct WatchStream<I> {
     notices: Interval,
     noticed: usize,
     over: bool,
+    counted: Counted,
 }
 
 /// Watchers of one stream with the same keys.
@@ -74,6 +76,7 @@ impl<I: Inbound> WatchStream<I> {
         WatchStream {
             headers,
             position: registration.hub().position(),
+            counted: Counted::new(registration.hub().counts()),
             registration,
             inbound: Some(inbound),
             interests: HashMap::new(),
@@ -99,7 +102,9 @@ impl<I: Inbound> WatchStream<I> {
             if self.over {
                 return None;
             }
-            match self.turn().await {
+            let turned = self.turn().await;
+            self.counted.now(self.ids.len(), self.behind.len());
+            match turned {
                 Ok(true) => {}
                 Ok(false) => self.over = true,
                 Err(status) => {
@@ -173,7 +178,8 @@ impl<I: Inbound> WatchStream<I> {
         for items in items.chunk_by(|one, other| one.interest == other.interest) {
             let Some(number) = items.first().map(|item| item.interest) else { continue };
             if let Some(interest) = self.interests.get_mut(&number) {
-                deliver(&self.headers, items, &mut interest.watchers, false, None, &mut self.ready);
+                let sent = deliver(&self.headers, items, &mut interest.watchers, false, None, &mut self.ready);
+                self.counted.sent(sent);
                 self.queue_if_behind(number);
             }
         }
@@ -230,7 +236,8 @@ impl<I: Inbound> WatchStream<I> {
         let items: Vec<Item> = chunk.changes.into_iter().map(item).collect();
         let complete = chunk.next > chunk.current;
         let current = if complete { chunk.current } else { chunk.next - 1 };
-        deliver(&self.headers, &items, &mut interest.watchers, true, Some(current), &mut self.ready);
+        let sent = deliver(&self.headers, &items, &mut interest.watchers, true, Some(current), &mut self.ready);
+        self.counted.sent(sent);
         for watcher in interest.watchers.iter_mut().filter(|watcher| watcher.behind) {
             watcher.next = watcher.next.max(chunk.next);
             watcher.behind = watcher.next <= chunk.current;

@@ -13,7 +13,7 @@ use crate::pb::etcd::api::maintenance_client::MaintenanceClient;
 use crate::pb::etcd::api::watch_client::WatchClient;
 use crate::pb::etcd::api::*;
 
-async fn kv(node: &Running) -> KvClient<Channel> {
+pub(super) async fn kv(node: &Running) -> KvClient<Channel> {
     KvClient::new(dial(&node.client).await).max_decoding_message_size(limits::ETCD_REPLY_BYTES_MAX)
 }
 
@@ -30,7 +30,7 @@ fn op(request: request_op::Request) -> RequestOp {
 }
 
 #[track_caller]
-fn assert_told<T: std::fmt::Debug>(answer: Result<T, tonic::Status>, code: Code, text: &str) {
+pub(super) fn assert_told<T: std::fmt::Debug>(answer: Result<T, tonic::Status>, code: Code, text: &str) {
     let status = answer.unwrap_err();
     assert_eq!((status.code(), status.message()), (code, text));
 }
