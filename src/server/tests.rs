@@ -3,6 +3,7 @@
 mod etcd;
 mod lasting;
 mod names;
+mod turns;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
