@@ -1,6 +1,7 @@
 //! Three whole servers on loopback over replicas in memory, spoken to as clients do.
 
 mod etcd;
+mod fuzz;
 mod lasting;
 mod names;
 mod turns;
