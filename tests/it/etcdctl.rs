@@ -1,7 +1,5 @@
 //! Debian's etcdctl 3.4 against three Roost nodes, as people and scripts use it.
 
-use serde_json::Value;
-
 use crate::support::config::Settings;
 use crate::support::etcd::{EtcdClient, enabled};
 use crate::support::{Cluster, Etcdctl, ctl, soon};
@@ -17,15 +15,11 @@ async fn start() -> (Cluster, Etcdctl, Vec<Etcdctl>) {
     (cluster, Etcdctl { endpoints }, each)
 }
 
-async fn json(etcdctl: &Etcdctl, args: &[&str]) -> Value {
-    etcdctl.run(&[args, &["-w", "json"]].concat()).await.json()
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn keys_transactions_and_watches() {
     let (_cluster, all, each) = start().await;
     assert_eq!(all.lines(&["put", "a", "1"]).await, ["OK"]);
-    let first = json(&each[1], &["get", "a"]).await["header"]["revision"].as_i64().unwrap();
+    let first = each[1].json(&["get", "a"]).await["header"]["revision"].as_i64().unwrap();
     assert_eq!(each[2].lines(&["put", "a", "2", "--prev-kv"]).await, ["OK", "a", "1"]);
     assert_eq!(each[0].lines(&["put", "ab", "3"]).await, ["OK"]);
     for node in &each {
@@ -36,7 +30,7 @@ async fn keys_transactions_and_watches() {
         assert_eq!(node.lines(&sorted).await, ["ab", "", "a", ""]);
         assert_eq!(node.lines(&["get", "--from-key", "ab", "--print-value-only"]).await, ["3"]);
     }
-    let found = json(&all, &["get", "a"]).await;
+    let found = all.json(&["get", "a"]).await;
     assert_eq!((&found["count"], &found["kvs"][0]["value"]), (&1.into(), &"Mg==".into()), "{found}");
     assert_eq!(found["kvs"][0]["version"], 2);
 
@@ -64,7 +58,7 @@ async fn keys_transactions_and_watches() {
     }
     watch.interrupt().await;
 
-    let revision = json(&all, &["get", "a"]).await["header"]["revision"].as_i64().unwrap();
+    let revision = all.json(&["get", "a"]).await["header"]["revision"].as_i64().unwrap();
     let compacted = each[1].lines(&["compaction", &revision.to_string(), "--physical"]).await;
     assert_eq!(compacted, [format!("compacted revision {revision}")]);
     let past = each[2].run(&["get", "a", "--rev", &first.to_string()]).await;
@@ -128,8 +122,8 @@ async fn members_maintenance_and_a_snapshot_restored() {
     let said = healthy.stdout + &healthy.stderr;
     assert_eq!(said.matches("is healthy").count(), 3, "{said}");
     let leader = cluster.leader().await;
-    let status = json(&all, &["endpoint", "status"]).await;
-    let list = json(&each[1], &["member", "list"]).await;
+    let status = all.json(&["endpoint", "status"]).await;
+    let list = each[1].json(&["member", "list"]).await;
     assert_eq!((status.as_array().unwrap().len(), list["members"].as_array().unwrap().len()), (3, 3));
     for (place, node) in status.as_array().unwrap().iter().enumerate() {
         assert_eq!(node["Status"]["leader"].as_u64(), Some(leader), "{status}");
@@ -140,7 +134,7 @@ async fn members_maintenance_and_a_snapshot_restored() {
         let id = member["ID"].as_u64().unwrap();
         assert!(member["clientURLs"][0].as_str().unwrap().ends_with(&cluster.at(id).client), "{list}");
     }
-    let hashes = json(&all, &["endpoint", "hashkv"]).await;
+    let hashes = all.json(&["endpoint", "hashkv"]).await;
     let of = |node: usize| (&hashes[node]["HashKV"]["hash"], &hashes[node]["HashKV"]["compact_revision"]);
     assert!(of(0) == of(1) && of(1) == of(2), "{hashes}");
     assert!(all.lines(&["alarm", "list"]).await.is_empty());
@@ -172,9 +166,9 @@ async fn members_maintenance_and_a_snapshot_restored() {
     EtcdClient::new(&restored.at(1).client).serves().await;
     let keys = single.lines(&["get", "", "--prefix", "--print-value-only"]).await;
     assert_eq!(keys, vec!["value"; 20]);
-    let old = json(&all, &["get", "later"]).await["header"]["revision"].as_i64().unwrap();
+    let old = all.json(&["get", "later"]).await["header"]["revision"].as_i64().unwrap();
     assert_eq!(single.lines(&["put", "new", "x"]).await, ["OK"]);
-    let new = json(&single, &["get", "new"]).await["header"]["revision"].as_i64().unwrap();
+    let new = single.json(&["get", "new"]).await["header"]["revision"].as_i64().unwrap();
     assert!(new > old, "revisions of a restored cluster lie beyond those of the old one: {new}, {old}");
 }
 
@@ -185,6 +179,16 @@ async fn restore(cluster: &mut Cluster, file: &str) {
     let words =
         ["snapshot", "restore", file, "--data-dir", dir.to_str().unwrap(), "--node-id", "1", "--member", &member];
     ctl::run(&[], &words).await.ok();
+}
+
+/// 10,000 keys of 1 KiB by 50 clients; memory is looked for at the client port, as etcd shows it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_check_of_the_datas_scale_passes() {
+    let (_cluster, all, each) = start().await;
+    let ran = all.run(&["check", "datascale", "--load=s"]).await.ok();
+    assert!(ran.stdout.contains("PASS: Approximate system memory used"), "{ran:?}");
+    println!("{}", ran.stdout);
+    assert!(each[2].lines(&["get", "", "--prefix", "--limit=1"]).await.is_empty(), "it cleans up");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -8,6 +8,8 @@ mod disk;
 mod etcd_copy;
 mod etcd_differential;
 mod etcd_failover;
+mod etcd_members;
+mod etcd_watch_install;
 mod etcdctl;
 mod http;
 mod membership;

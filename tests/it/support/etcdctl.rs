@@ -2,6 +2,7 @@
 
 use std::process::Stdio;
 
+use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
 use tokio::process::{Child, ChildStdout, Command};
 
@@ -51,6 +52,11 @@ impl Etcdctl {
             assert_eq!(ran.code, 0, "{caller}: etcdctl {args:?}: {ran:?}");
             ran.stdout.lines().map(str::to_owned).collect()
         }
+    }
+
+    /// The answer of one that must succeed, as JSON.
+    pub async fn json(&self, args: &[&str]) -> Value {
+        self.run(&[args, &["-w", "json"]].concat()).await.json()
     }
 
     /// Leaves it running and reads what it prints; it ends with the value.
