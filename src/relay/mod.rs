@@ -21,6 +21,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
+use roost_raft::mutation;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::call::{Call, Requests};
@@ -193,6 +194,7 @@ impl Relay {
         if let Some(link) = current.as_ref().filter(|link| link.leader == leader) {
             match link.broken() {
                 None => return Some(link.clone()),
+                Some(_) if mutation::active("keep-broken-link") => return None,
                 Some(at) if at.elapsed() < limits::LEADER_RETRY_MIN => return None,
                 Some(_) => {}
             }

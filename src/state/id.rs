@@ -4,6 +4,7 @@ use std::fmt;
 use std::io;
 
 use roost_raft::kv::{Read, Txn};
+use roost_raft::mutation;
 use serde::{Deserialize, Serialize};
 
 use super::limits::{FIRST_ID, MAX_IDS};
@@ -26,6 +27,9 @@ impl AllocId {
             return Err(Rejection::invalid(detail).into());
         }
         let first = take(step.txn, self.count)?;
+        if mutation::active("reuse-ids") {
+            ID_COUNTER.put(step.txn, &(), &store::IdCounter { next: first });
+        }
         Ok(Reply::IdsAllocated { first, count: self.count })
     }
 }

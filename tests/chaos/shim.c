@@ -1,7 +1,8 @@
 /* Preloaded into every node of scripts/chaos. Beside the journal of what is synced:
  *   - connections to a port named in ROOST_SHIM_ROUTES (PORT=PORT,...) go to the port behind it, the fault proxy's;
- *   - ROOST_SHIM_CONTROL, a file of two 64-bit numbers in the machine's order, is obeyed as soon as it changes:
- *     nanoseconds by which CLOCK_REALTIME is wrong, and microseconds by which every sync takes longer.
+ *   - ROOST_SHIM_CONTROL, a file of three 64-bit numbers in the machine's order, is obeyed as soon as it changes:
+ *     nanoseconds by which CLOCK_REALTIME is wrong, microseconds by which every sync takes longer, and microseconds a
+ *     second by which CLOCK_REALTIME drifts, from when it is first looked at.
  * The monotonic clock stays as it is. */
 #define _GNU_SOURCE
 #include <stdint.h>
@@ -9,6 +10,7 @@
 struct control {
     int64_t clock_step_ns;
     int64_t sync_delay_us;
+    int64_t drift_ppm;
 };
 
 static volatile struct control *control;
@@ -62,11 +64,27 @@ static void delay_sync(void) {
     if (delay > 0) usleep((useconds_t)delay);
 }
 
+/* Nanoseconds by which the clock has drifted. */
+static int64_t drifted(void) {
+    static int64_t since;
+    int64_t ppm = control->drift_ppm;
+    if (!ppm) {
+        since = 0;
+        return 0;
+    }
+    struct timespec now;
+    if (real_clock_gettime(CLOCK_MONOTONIC, &now)) return 0;
+    int64_t now_us = (int64_t)now.tv_sec * 1000000 + now.tv_nsec / 1000;
+    if (!since) since = now_us;
+    return (now_us - since) * ppm / 1000;
+}
+
 int clock_gettime(clockid_t clock, struct timespec *time) {
     if (!real_clock_gettime) find_real();
     int result = real_clock_gettime(clock, time);
-    if (result == 0 && clock == CLOCK_REALTIME && control && control->clock_step_ns) {
-        int64_t now = (int64_t)time->tv_sec * 1000000000 + time->tv_nsec + control->clock_step_ns;
+    int64_t wrong_by = result == 0 && clock == CLOCK_REALTIME && control ? control->clock_step_ns + drifted() : 0;
+    if (wrong_by) {
+        int64_t now = (int64_t)time->tv_sec * 1000000000 + time->tv_nsec + wrong_by;
         time->tv_sec = now / 1000000000;
         time->tv_nsec = now % 1000000000;
     }

@@ -125,6 +125,7 @@ impl Cluster {
         for node in self.nodes.iter_mut().flatten() {
             node.slow_sync(0)?;
             node.step_clock(0)?;
+            node.drift_clock(0)?;
             node.resume()?;
             node.start()?;
         }

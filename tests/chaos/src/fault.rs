@@ -67,6 +67,8 @@ pub enum Fault {
     SlowSync(Who, Duration),
     /// The wall clock is wrong by so many milliseconds, and right again after.
     Clock(Who, i64),
+    /// The wall clock runs faster or slower by so many microseconds a second, and is right again after.
+    Drift(Who, i64),
     Transfer,
     /// A new node in the place of one that may be dead.
     Replace {
@@ -83,7 +85,7 @@ impl Fault {
     /// Draws one. `small_disk`: whether a disk can be filled here.
     pub fn draw(random: &mut StdRng, small_disk: bool) -> Self {
         loop {
-            let fault = match random.random_range(0..26) {
+            let fault = match random.random_range(0..27) {
                 0..3 => Fault::Kill(Who::any(random)),
                 3..6 => Fault::PowerLoss { who: Who::any(random), torn: random.random() },
                 6 => Fault::RestartWithinLease,
@@ -101,6 +103,7 @@ impl Fault {
                 22 => Fault::Transfer,
                 23 => Fault::Replace { who: Who::one(random), killed: random.random() },
                 24 => Fault::RollingRestart,
+                25 => Fault::Drift(Who::any(random), random.random_range(-500_000..500_000)),
                 _ => Fault::SnapshotMidway,
             };
             if small_disk || !matches!(fault, Fault::FullDisk { .. }) {
@@ -140,6 +143,7 @@ impl Fault {
             Fault::OneWay { who: Who::Leader, mute: true },
             Fault::Bridge,
             Fault::Clock(Who::Leader, 20_000),
+            Fault::Drift(Who::Leader, 200_000),
             Fault::Kill(Who::All),
             Fault::Resets,
             Fault::Replace { who: Who::Follower, killed: true },
@@ -197,10 +201,13 @@ impl fmt::Display for Fault {
             Fault::Loss(rate) => write!(f, "{rate} of 1,000 chunks lost and sent again"),
             Fault::SlowLinks(rate) => write!(f, "{rate} bytes/s on every link"),
             Fault::Resets => write!(f, "connections between nodes reset again and again"),
-            Fault::FullDisk { entirely: true } => write!(f, "a disk is full"),
+            Fault::FullDisk { entirely: true } => {
+                write!(f, "a disk is full to the last byte, and its node starts on it")
+            }
             Fault::FullDisk { entirely: false } => write!(f, "a disk is full to the watermark"),
             Fault::SlowSync(who, by) => write!(f, "each sync of {who} takes {by:?} longer"),
             Fault::Clock(who, ms) => write!(f, "the clock of {who} steps by {ms} ms and back"),
+            Fault::Drift(who, ppm) => write!(f, "the clock of {who} drifts by {ppm} us a second"),
             Fault::Transfer => write!(f, "leadership transferred, thrice"),
             Fault::Replace { who, killed: true } => write!(f, "{who} killed and replaced by a new node"),
             Fault::Replace { who, killed: false } => write!(f, "{who} replaced by a new node"),

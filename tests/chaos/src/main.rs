@@ -8,7 +8,7 @@
 //!
 //! A seed repeats the faults and their order, not the moment at which threads and packets meet.
 //!
-//! Not done here: drift of clocks (steps are), torn or reordered writes within what was synced, a disk that lies about
+//! Not done here: torn or reordered writes within what was synced, a disk that lies about
 //! its syncs beyond the mutation, packet loss below TCP (a lost chunk is delivered late, as TCP would do it), and a
 //! clock step as seen by `rustix` calls of the suspension detector, which bypass the preloaded library.
 

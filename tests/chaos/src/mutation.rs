@@ -25,10 +25,16 @@ pub enum Mutation {
     SnapshotLateMetadata,
     /// Each watch event is delivered twice.
     WatchTwice,
+    /// Leases live half as long as they should.
+    LeaseEarly,
+    /// Ids that were given are given again.
+    ReuseIds,
+    /// A stream to the leader that broke is not made again while the leader stays.
+    KeepBrokenLink,
 }
 
 impl Mutation {
-    pub const ALL: [Mutation; 7] = [
+    pub const ALL: [Mutation; 10] = [
         Mutation::SkipWalSync,
         Mutation::ReadWithoutBarrier,
         Mutation::TsoWithoutLeaseCheck,
@@ -36,6 +42,9 @@ impl Mutation {
         Mutation::DropDeduplication,
         Mutation::SnapshotLateMetadata,
         Mutation::WatchTwice,
+        Mutation::LeaseEarly,
+        Mutation::ReuseIds,
+        Mutation::KeepBrokenLink,
     ];
 
     /// The value of ROOST_MUTATION.
@@ -48,6 +57,9 @@ impl Mutation {
             Mutation::DropDeduplication => "drop-deduplication",
             Mutation::SnapshotLateMetadata => "snapshot-late-metadata",
             Mutation::WatchTwice => "watch-twice",
+            Mutation::LeaseEarly => "lease-early",
+            Mutation::ReuseIds => "reuse-ids",
+            Mutation::KeepBrokenLink => "keep-broken-link",
         }
     }
 
@@ -65,7 +77,8 @@ impl Mutation {
             Mutation::ReuseTsoWindow => vec![Fault::Clock(Who::Leader, 25_000), Fault::Kill(Who::Leader)],
             Mutation::DropDeduplication => vec![Fault::Resets, Fault::OneWay { who: Who::Leader, mute: true }],
             Mutation::SnapshotLateMetadata => vec![Fault::SnapshotMidway],
-            Mutation::WatchTwice => vec![Fault::Kill(Who::Follower)],
+            Mutation::WatchTwice | Mutation::LeaseEarly | Mutation::ReuseIds => vec![Fault::Kill(Who::Follower)],
+            Mutation::KeepBrokenLink => vec![Fault::Resets],
         }
     }
 
@@ -80,6 +93,9 @@ impl Mutation {
             Mutation::DropDeduplication => &[Checker::Once, Checker::Keys],
             Mutation::SnapshotLateMetadata => &[Checker::Hash],
             Mutation::WatchTwice => &[Checker::Watch],
+            Mutation::LeaseEarly => &[Checker::Lease],
+            Mutation::ReuseIds => &[Checker::Ids],
+            Mutation::KeepBrokenLink => &[Checker::Liveness],
         }
     }
 }

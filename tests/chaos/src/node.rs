@@ -46,7 +46,7 @@ impl Node {
         fs::create_dir_all(&data)?;
         fs::write(home.join("roost.yaml"), config)?;
         let control = OpenOptions::new().write(true).create(true).truncate(true).open(home.join("control"))?;
-        control.write_all_at(&[0; 16], 0)?;
+        control.write_all_at(&[0; 24], 0)?;
         let node = Node { id, home: home.to_owned(), program, routes, control, child: None, paused: false };
         if node.journal().exists() {
             fs::remove_file(node.journal())?;
@@ -171,6 +171,11 @@ impl Node {
     /// Microseconds by which every sync takes longer.
     pub fn slow_sync(&self, by_us: i64) -> Result<()> {
         Ok(self.control.write_all_at(&by_us.to_ne_bytes(), 8)?)
+    }
+
+    /// Microseconds a second by which its wall clock is too fast, from now on.
+    pub fn drift_clock(&self, by_ppm: i64) -> Result<()> {
+        Ok(self.control.write_all_at(&by_ppm.to_ne_bytes(), 16)?)
     }
 
     pub fn log_tail(&self) -> String {

@@ -10,7 +10,7 @@ use rand::Rng;
 use rand::rngs::StdRng;
 use tokio::time::{Instant, sleep};
 
-use crate::cluster::Cluster;
+use crate::cluster::{Cluster, SMALL_DISK};
 use crate::fault::{Fault, Who};
 use crate::load::{Load, write};
 use crate::proxy::Rule;
@@ -114,6 +114,13 @@ impl Strike<'_> {
                     self.cluster.node(place)?.step_clock(*ms)?;
                 }
                 sleep(lasts).await;
+            }
+            Fault::Drift(who, ppm) => {
+                for place in self.victims(*who).await? {
+                    self.cluster.node(place)?.drift_clock(*ppm)?;
+                }
+                // Long enough to be off by more than an election takes.
+                sleep(lasts * 2).await;
             }
             Fault::Transfer => {
                 for _ in 0..3 {
@@ -249,6 +256,13 @@ impl Strike<'_> {
         let filler = self.cluster.small_disk().join("filler");
         fill(&filler, if entirely { 0 } else { WATERMARK_BYTES / 2 })?;
         sleep(lasts + Duration::from_secs(2)).await;
+        if entirely {
+            // A log has room set aside, so what runs may not notice; what starts needs new files.
+            let node = self.cluster.node(SMALL_DISK)?;
+            node.kill()?;
+            node.start()?;
+            sleep(Duration::from_secs(1)).await;
+        }
         std::fs::remove_file(&filler).context("emptying the disk")?;
         Ok(())
     }
