@@ -65,7 +65,10 @@ impl fmt::Display for AliasCommand {
 fn create(step: &mut Step<'_, '_>, database: &str, alias: &str, collection: &str) -> Outcome {
     let (database, row) = checked(step.txn, database, alias, collection)?;
     match target(step.txn, database.id, alias)? {
-        None => set(step, row, alias),
+        None => {
+            database::add_alias(step.txn, &database)?;
+            set(step, row, alias)
+        }
         Some(id) if id == row.id => Ok(Reply::AliasSet { collection_id: id, changed: false }),
         Some(id) => {
             let other = COLLECTIONS.get(step.txn, &id)?.ok_or_else(|| COLLECTIONS.missing(&id))?;
@@ -95,6 +98,7 @@ fn drop(step: &mut Step<'_, '_>, database: &str, alias: &str) -> Outcome {
     };
     let Some(collection_id) = found else { return Ok(Reply::AliasDropped { collection_id: None }) };
     take_from(step.txn, collection_id, alias)?;
+    database::remove_alias(step.txn, database.id)?;
     ALIASES.delete(step.txn, &(database.id, alias.to_owned()));
     let name = alias.to_owned();
     step.events.push(Event::AliasDropped { database_id: database.id, collection_id, name });

@@ -7,7 +7,7 @@ use roost_raft::kv::{Read, Txn};
 use serde::{Deserialize, Serialize};
 
 use super::event::Event;
-use super::limits::Limits;
+use super::limits::{Limits, MAX_ALIASES_OF_DATABASE};
 use super::property::{self, Properties};
 use super::reply::Reply;
 use super::step::{Outcome, Refusal, Step};
@@ -157,6 +157,26 @@ pub(super) fn add_collection(txn: &mut Txn<'_>, row: &store::Database, limits: &
 pub(super) fn remove_collection(txn: &mut Txn<'_>, database_id: i64) -> io::Result<()> {
     let mut used = DATABASE_USE.get_or_default(txn, &database_id)?;
     used.collections = used.collections.checked_sub(1).ok_or_else(|| DATABASE_USE.missing(&database_id))?;
+    DATABASE_USE.put(txn, &database_id, &used);
+    Ok(())
+}
+
+/// Counts one more alias in the database, if it may have it.
+pub(super) fn add_alias(txn: &mut Txn<'_>, row: &store::Database) -> Result<(), Refusal> {
+    let mut used = DATABASE_USE.get_or_default(txn, &row.id)?;
+    if used.aliases >= MAX_ALIASES_OF_DATABASE {
+        let detail = format!("database {} has {MAX_ALIASES_OF_DATABASE} aliases, more are not possible", row.name);
+        return Err(Rejection::QuotaExceeded { detail }.into());
+    }
+    used.aliases += 1;
+    DATABASE_USE.put(txn, &row.id, &used);
+    Ok(())
+}
+
+/// Counts one alias less.
+pub(super) fn remove_alias(txn: &mut Txn<'_>, database_id: i64) -> io::Result<()> {
+    let mut used = DATABASE_USE.get_or_default(txn, &database_id)?;
+    used.aliases = used.aliases.checked_sub(1).ok_or_else(|| DATABASE_USE.missing(&database_id))?;
     DATABASE_USE.put(txn, &database_id, &used);
     Ok(())
 }

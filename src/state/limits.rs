@@ -15,6 +15,8 @@ pub const MAX_PROPERTY_BYTES: usize = 64 << 10;
 pub const MAX_NAME_BYTES: usize = 255;
 /// Aliases of one collection, which each description of it lists. Milvus knows no limit.
 pub const MAX_ALIASES: u32 = 1024;
+/// Aliases of one database, as many as it may have collections: one listing has all of them.
+pub const MAX_ALIASES_OF_DATABASE: u64 = 65_536;
 /// Ids that one command may take. A proxy asks for 200,000; a blind request must not eat the number space.
 pub const MAX_IDS: u32 = 1 << 28;
 /// The first id that is handed out. Below are ids that Milvus fixes, such as the default database's.

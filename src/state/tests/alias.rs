@@ -1,7 +1,10 @@
 //! Aliases by example.
 
+use roost_raft::kv::Txn;
+
 use super::support::*;
-use crate::state::limits::MAX_ALIASES;
+use crate::pb::store;
+use crate::state::limits::{MAX_ALIASES, MAX_ALIASES_OF_DATABASE};
 use crate::state::*;
 
 /// Collections `books` (id 100) and `maps` (102) in the default database, `books` (105) in `shelf` (104).
@@ -193,4 +196,27 @@ fn renaming_keeps_aliases_within_a_database_and_goes_by_the_own_name() {
     world.run(drop_alias("", "a"));
     world.run(rename(RenameCollection { name: "tomes".into(), new_name: "scrolls".into(), ..elsewhere }));
     assert_eq!(world.view().collection(104, "scrolls").unwrap().unwrap().id, 100);
+}
+
+#[test]
+fn a_database_has_a_limited_number_of_aliases() {
+    let mut world = world();
+    let use_of = |world: &World| tables::DATABASE_USE.get(&world.tables, &1).unwrap().unwrap();
+    world.run(create_alias("", "a", "books"));
+    world.run(create_alias("", "a", "books"));
+    world.run(alter_alias("", "a", "maps"));
+    assert_eq!(use_of(&world), store::DatabaseUse { collections: 2, aliases: 1 });
+
+    // As if all but one were there.
+    let mut txn = Txn::new(&world.tables);
+    let nearly = store::DatabaseUse { collections: 2, aliases: MAX_ALIASES_OF_DATABASE - 1 };
+    tables::DATABASE_USE.put(&mut txn, &1, &nearly);
+    let rows = txn.into_rows();
+    world.tables.commit(rows);
+    world.run(create_alias("", "b", "books"));
+    assert_eq!(world.rejected(create_alias("", "c", "books")).code(), 9);
+    assert_eq!(world.run(create_alias("", "a", "maps")), set(102, false), "what is there needs no room");
+    assert_eq!(world.run(alter_alias("", "a", "books")), set(100, true));
+    world.run(drop_alias("", "b"));
+    assert_eq!(world.run(create_alias("", "c", "books")), set(100, true));
 }

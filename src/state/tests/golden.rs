@@ -189,7 +189,7 @@ fn rows() {
         ("reference", store::Reference { id: 100 }.encode_to_vec()),
         ("present", store::Present {}.encode_to_vec()),
         ("database", database.encode_to_vec()),
-        ("database use", store::DatabaseUse { collections: 2 }.encode_to_vec()),
+        ("database use", store::DatabaseUse { collections: 2, aliases: 3 }.encode_to_vec()),
         ("collection", collection.encode_to_vec()),
         ("partition", partition.encode_to_vec()),
         ("channel use", store::ChannelUse { vchannels: 2 }.encode_to_vec()),
@@ -394,7 +394,7 @@ const ROWS: &[(&str, &str)] = &[
     ("reference", "0864"),
     ("present", ""),
     ("database", "08011201611a060a016b12017620808080f3e0efd1a606"),
-    ("database use", "0802"),
+    ("database use", "08021003"),
     (
         "collection",
         "086410011a016322030102ff280130023a060a016b12017640014a1c62792d6465762d726f6f74636f6f72642d646d6c5f30\

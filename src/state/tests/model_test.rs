@@ -133,6 +133,8 @@ fn compare_database(world: &World, model: &Model, name: &str, id: i64) {
     let properties: BTreeMap<_, _> = row.properties.into_iter().map(|p| (p.key, p.value)).collect();
     assert_eq!(properties, model.database_properties.get(name).cloned().unwrap_or_default());
     assert_eq!(row.name, name);
+    let used = tables::DATABASE_USE.get_or_default(&world.tables, &id).unwrap();
+    assert_eq!(used.aliases, model.aliases.keys().filter(|(of, _)| of == name).count() as u64);
     let aliases: Vec<_> = model.aliases.iter().filter(|((of, _), _)| of == name).collect();
     assert_eq!(view.aliases(id, None, 99).unwrap().len(), aliases.len());
     for ((_, alias), collection) in &aliases {
