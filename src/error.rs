@@ -96,6 +96,23 @@ pub enum Rejection {
     FieldInvalidName { field: String, detail: String },
     /// Understood, and not possible here.
     NotSupported { detail: String },
+
+    /// No index of this name.
+    IndexNotFound { index: String },
+    /// The collection has no index at all.
+    CollectionWithoutIndex { collection: String },
+    /// The name, or its absence, means more than one index.
+    IndexAmbiguous { index: String },
+    /// The collection must be released first.
+    CollectionLoaded { collection: String, detail: String },
+    /// `collection`: its name or id.
+    CollectionNotLoaded { collection: String, detail: String },
+    /// `partition`: its name or id.
+    PartitionNotLoaded { partition: String, detail: String },
+    /// `field`: its name or id.
+    FieldNotFound { field: String },
+    /// No such resource group.
+    ResourceGroupNotFound { group: String },
 }
 
 impl Rejection {
@@ -229,6 +246,21 @@ impl Rejection {
 
             FieldInvalidName { field, detail } => kind::FIELD_INVALID_NAME.field("field", field).because(detail),
             NotSupported { detail } => kind::NOT_SUPPORTED.detail(detail),
+
+            IndexNotFound { index } => kind::INDEX_NOT_FOUND.field("indexName", index),
+            CollectionWithoutIndex { collection } => kind::INDEX_NOT_FOUND.field("collection", collection),
+            IndexAmbiguous { index } => kind::INDEX_DUPLICATE.field("indexName", index),
+            CollectionLoaded { collection, detail } => {
+                kind::COLLECTION_LOADED.field("collection", collection).because(detail)
+            }
+            CollectionNotLoaded { collection, detail } => {
+                kind::COLLECTION_NOT_LOADED.field("collection", collection).because(detail)
+            }
+            PartitionNotLoaded { partition, detail } => {
+                kind::PARTITION_NOT_LOADED.field("partition", partition).because(detail)
+            }
+            FieldNotFound { field } => kind::FIELD_NOT_FOUND.field("field", field),
+            ResourceGroupNotFound { group } => kind::RESOURCE_GROUP_NOT_FOUND.field("rg", group),
         }
     }
 }

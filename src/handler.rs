@@ -11,7 +11,7 @@ use crate::pb::milvus::{
     GetPartitionStatisticsResponse, ListAliasesResponse, ListDatabasesResponse, MutationResult, QueryResults,
     RunAnalyzerResponse, SearchResults, ShowCollectionsResponse, ShowPartitionsResponse,
 };
-use crate::pb::rootcoord;
+use crate::pb::{milvus, rootcoord};
 use crate::state::DEFAULT_DATABASE;
 
 /// A call and what it brought.
@@ -88,6 +88,15 @@ replies!(
     GetPartitionStatisticsResponse,
     ListAliasesResponse,
     ListDatabasesResponse,
+    milvus::DescribeIndexResponse,
+    milvus::FlushResponse,
+    milvus::GetFlushStateResponse,
+    milvus::GetIndexBuildProgressResponse,
+    milvus::GetIndexStateResponse,
+    milvus::GetIndexStatisticsResponse,
+    milvus::GetLoadStateResponse,
+    milvus::GetLoadingProgressResponse,
+    milvus::GetReplicasResponse,
     MutationResult,
     QueryResults,
     RunAnalyzerResponse,

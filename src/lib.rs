@@ -1,7 +1,8 @@
 //! Roost: the coordinator of a Milvus cluster as one Raft-replicated state machine.
 //!
-//! Facts live in [`state`]; the services of [`gateway`] and [`rootcoord`] turn calls into commands for its log, and
-//! [`leader`] holds what only the leader decides. [`server`] wires them to their listeners. See ARCHITECTURE.md.
+//! Facts live in [`state`]; the services of [`gateway`], [`rootcoord`], [`datacoord`] and [`querycoord`] turn calls
+//! into commands for its log, and [`leader`] holds what only the leader decides. [`server`] wires them to their
+//! listeners. See ARCHITECTURE.md.
 
 pub mod admin;
 pub mod boot;
@@ -9,6 +10,7 @@ pub mod call;
 pub mod client;
 pub mod config;
 pub mod ctl;
+pub mod datacoord;
 pub mod error;
 pub mod etcd;
 pub mod failure;
@@ -23,6 +25,7 @@ pub mod limits;
 pub mod metrics;
 pub mod pb;
 pub mod proposer;
+pub mod querycoord;
 pub mod relay;
 pub mod replica;
 pub mod restore;

@@ -96,12 +96,21 @@ pub(super) static UNIMPLEMENTED: Kind = Kind::fault(10, "service unimplemented")
 
 pub(super) static COLLECTION_NOT_FOUND: Kind =
     Kind::input(100, "collection not found").legacy(ErrorCode::CollectionNotExists);
+pub(super) static COLLECTION_NOT_LOADED: Kind =
+    Kind::fault(101, "collection not loaded").grpc(Code::FailedPrecondition);
 pub(super) static COLLECTION_LIMIT: Kind =
     Kind::input(102, "exceeded the limit number of collections").grpc(Code::ResourceExhausted);
+pub(super) static COLLECTION_LOADED: Kind = Kind::input(104, "collection already loaded");
 pub(super) static ILLEGAL_SCHEMA: Kind = Kind::input(105, "illegal collection schema");
 pub(super) static VECTOR_CLUSTERING_KEY: Kind = Kind::input(107, "vector clustering key not allowed");
 pub(super) static PARTITION_NOT_FOUND: Kind = Kind::input(200, "partition not found");
+pub(super) static PARTITION_NOT_LOADED: Kind = Kind::fault(201, "partition not loaded").grpc(Code::FailedPrecondition);
 pub(super) static CAPACITY_EXCEEDED: Kind = Kind::fault(250, "general capacity exceeded").grpc(Code::ResourceExhausted);
+
+pub(super) static RESOURCE_GROUP_NOT_FOUND: Kind = Kind::input(300, "resource group not found");
+pub(super) static INDEX_NOT_FOUND: Kind =
+    Kind::fault(700, "index not found").legacy(ErrorCode::IndexNotExist).grpc(Code::FailedPrecondition);
+pub(super) static INDEX_DUPLICATE: Kind = Kind::input(702, "index duplicates");
 
 pub(super) static DATABASE_NOT_FOUND: Kind = Kind::input(800, "database not found");
 pub(super) static DATABASE_LIMIT: Kind =
@@ -119,6 +128,7 @@ pub(super) static ALIAS_NOT_FOUND: Kind = Kind::input(1600, "alias not found");
 pub(super) static ALIAS_IS_COLLECTION: Kind =
     Kind::fault(1601, "alias and collection name conflict").grpc(Code::AlreadyExists);
 pub(super) static ALIAS_EXISTS: Kind = Kind::fault(1602, "alias already exist").grpc(Code::AlreadyExists);
+pub(super) static FIELD_NOT_FOUND: Kind = Kind::input(1700, "field not found");
 pub(super) static FIELD_INVALID_NAME: Kind = Kind { input: false, ..Kind::input(1701, "field name invalid") };
 pub(super) static NOT_SUPPORTED: Kind = Kind::fault(3000, "unsupported operation").grpc(Code::Unimplemented);
 

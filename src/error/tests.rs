@@ -302,6 +302,78 @@ fn table() -> Vec<(Rejection, i32, &'static str, bool, bool, ErrorCode, Code)> {
             UnexpectedError,
             Code::Unimplemented,
         ),
+        (
+            R::IndexNotFound { index: text("i") },
+            700,
+            "index not found[indexName=i]",
+            false,
+            false,
+            IndexNotExist,
+            Code::FailedPrecondition,
+        ),
+        (
+            R::CollectionWithoutIndex { collection: text("c") },
+            700,
+            "index not found[collection=c]",
+            false,
+            false,
+            IndexNotExist,
+            Code::FailedPrecondition,
+        ),
+        (
+            R::IndexAmbiguous { index: text("i") },
+            702,
+            "index duplicates[indexName=i]",
+            false,
+            true,
+            UnexpectedError,
+            Code::InvalidArgument,
+        ),
+        (
+            R::CollectionLoaded { collection: text("c"), detail: d() },
+            104,
+            "why: collection already loaded[collection=c]",
+            false,
+            true,
+            UnexpectedError,
+            Code::InvalidArgument,
+        ),
+        (
+            R::CollectionNotLoaded { collection: text("9"), detail: d() },
+            101,
+            "why: collection not loaded[collection=9]",
+            false,
+            false,
+            UnexpectedError,
+            Code::FailedPrecondition,
+        ),
+        (
+            R::PartitionNotLoaded { partition: text("9"), detail: d() },
+            201,
+            "why: partition not loaded[partition=9]",
+            false,
+            false,
+            UnexpectedError,
+            Code::FailedPrecondition,
+        ),
+        (
+            R::FieldNotFound { field: text("f") },
+            1700,
+            "field not found[field=f]",
+            false,
+            true,
+            UnexpectedError,
+            Code::InvalidArgument,
+        ),
+        (
+            R::ResourceGroupNotFound { group: text("g") },
+            300,
+            "resource group not found[rg=g]",
+            false,
+            true,
+            UnexpectedError,
+            Code::InvalidArgument,
+        ),
     ]
 }
 
@@ -329,7 +401,7 @@ fn success_is_all_zero_and_no_rejection_looks_like_it() {
 }
 
 /// The variants by their stored number: only ever append.
-const STORED: [&str; 35] = [
+const STORED: &[&str] = &[
     "NotReady",
     "Unavailable",
     "TooManyRequests",
@@ -365,6 +437,14 @@ const STORED: [&str; 35] = [
     "AliasExists",
     "FieldInvalidName",
     "NotSupported",
+    "IndexNotFound",
+    "CollectionWithoutIndex",
+    "IndexAmbiguous",
+    "CollectionLoaded",
+    "CollectionNotLoaded",
+    "PartitionNotLoaded",
+    "FieldNotFound",
+    "ResourceGroupNotFound",
 ];
 
 #[test]

@@ -37,6 +37,10 @@ const ROUTES: &[(&str, Route, &[&str])] = &[
     // Connect hands out a timestamp as the client's identifier.
     (MILVUS, Route::Leader, &["Connect", "AllocTimestamp"]),
     (MILVUS, Route::Log, &["CreateCollection", "DropCollection", "AlterCollection", "RenameCollection"]),
+    // A flush hands out a timestamp.
+    (MILVUS, Route::Leader, &["Flush"]),
+    (MILVUS, Route::Log, &["CreateIndex", "AlterIndex", "DropIndex"]),
+    (MILVUS, Route::Log, &["LoadCollection", "LoadPartitions", "ReleaseCollection", "ReleasePartitions"]),
     (ROOT_COORD, Route::Leader, &["AllocTimestamp"]),
     (ROOT_COORD, Route::Log, &["CreateCollection", "DropCollection", "AlterCollection", "RenameCollection"]),
     (ROOT_COORD, Route::Log, &["AllocID"]),

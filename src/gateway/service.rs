@@ -6,6 +6,7 @@ use tonic::{Request, Response, Status};
 
 use super::VERSION;
 use super::data_plane::refused;
+use crate::datacoord::DataCoord;
 use crate::failure::Failure;
 use crate::handler::{Asked, handlers};
 use crate::health::Health;
@@ -26,12 +27,23 @@ use crate::pb::milvus::{
     RenameCollectionRequest, RunAnalyzerRequest, RunAnalyzerResponse, SearchRequest, SearchResults,
     ShowCollectionsRequest, ShowCollectionsResponse, ShowPartitionsRequest, ShowPartitionsResponse, UpsertRequest,
 };
+use crate::pb::milvus::{
+    AlterIndexRequest, CreateIndexRequest, DescribeIndexRequest, DescribeIndexResponse, DropIndexRequest, FlushRequest,
+    FlushResponse, GetFlushStateRequest, GetFlushStateResponse, GetIndexBuildProgressRequest,
+    GetIndexBuildProgressResponse, GetIndexStateRequest, GetIndexStateResponse, GetIndexStatisticsRequest,
+    GetIndexStatisticsResponse, GetLoadStateRequest, GetLoadStateResponse, GetLoadingProgressRequest,
+    GetLoadingProgressResponse, GetReplicasRequest, GetReplicasResponse, LoadCollectionRequest, LoadPartitionsRequest,
+    ReleaseCollectionRequest, ReleasePartitionsRequest,
+};
+use crate::querycoord::QueryCoord;
 use crate::rootcoord::{Catalog, Which};
 
 /// The service; cheap to clone.
 #[derive(Clone)]
 pub struct Gateway {
     pub catalog: Arc<Catalog>,
+    pub datacoord: DataCoord,
+    pub querycoord: QueryCoord,
     pub oracle: Arc<Oracle>,
     pub health: Arc<Health>,
 }
@@ -135,8 +147,32 @@ impl MilvusService for Gateway {
         // Users, roles and grants.
 
         // Indexes.
+        create_index(CreateIndexRequest) -> common::Status = |this, asked| this.datacoord.create_index(asked);
+        alter_index(AlterIndexRequest) -> common::Status = |this, asked| this.datacoord.alter_index(asked);
+        drop_index(DropIndexRequest) -> common::Status = |this, asked| this.datacoord.drop_index(asked);
+        describe_index(DescribeIndexRequest) -> DescribeIndexResponse =
+            |this, asked| this.datacoord.describe_index(asked);
+        get_index_statistics(GetIndexStatisticsRequest) -> GetIndexStatisticsResponse =
+            |this, asked| this.datacoord.index_statistics(asked);
+        get_index_state(GetIndexStateRequest) -> GetIndexStateResponse =
+            |this, asked| this.datacoord.index_state(asked);
+        get_index_build_progress(GetIndexBuildProgressRequest) -> GetIndexBuildProgressResponse =
+            |this, asked| this.datacoord.index_progress(asked);
 
         // Load and release.
+        load_collection(LoadCollectionRequest) -> common::Status = |this, asked| this.querycoord.load_collection(asked);
+        load_partitions(LoadPartitionsRequest) -> common::Status = |this, asked| this.querycoord.load_partitions(asked);
+        release_collection(ReleaseCollectionRequest) -> common::Status =
+            |this, asked| this.querycoord.release_collection(asked);
+        release_partitions(ReleasePartitionsRequest) -> common::Status =
+            |this, asked| this.querycoord.release_partitions(asked);
+        get_loading_progress(GetLoadingProgressRequest) -> GetLoadingProgressResponse =
+            |this, asked| this.querycoord.loading_progress(asked);
+        get_load_state(GetLoadStateRequest) -> GetLoadStateResponse = |this, asked| this.querycoord.load_state(asked);
+        get_replicas(GetReplicasRequest) -> GetReplicasResponse = |this, asked| this.querycoord.replicas(asked);
+        flush(FlushRequest) -> FlushResponse = |this, asked| this.datacoord.flush(asked);
+        get_flush_state(GetFlushStateRequest) -> GetFlushStateResponse =
+            |this, asked| this.datacoord.flush_state(asked);
 
         // The data plane.
         insert(InsertRequest) -> MutationResult = |_, _| refused("Insert");

@@ -71,11 +71,7 @@ pub(super) fn all_databases(view: &View<'_>) -> Result<Vec<store::Database>, Fai
 }
 
 /// The collection of this name or alias, which must be there.
-pub(super) fn named_collection(
-    view: &View<'_>,
-    database: &str,
-    collection: &str,
-) -> Result<store::Collection, Failure> {
+pub fn named_collection(view: &View<'_>, database: &str, collection: &str) -> Result<store::Collection, Failure> {
     let named = existing(view, database)?;
     let missing = || Rejection::CollectionNotFound { database: named.name.clone(), collection: collection.to_owned() };
     Ok(view.collection(named.id, collection)?.ok_or_else(missing)?)

@@ -52,6 +52,13 @@ pub fn list(list: &mut ShowCollectionsResponse, row: store::Collection) {
     list.shards_num.push(shards(row.shards));
 }
 
+/// One more line of a listing of what is loaded.
+pub fn list_loaded(listed: &mut ShowCollectionsResponse, row: store::Collection, percent: i64) {
+    list(listed, row);
+    listed.in_memory_percentages.push(percent);
+    listed.query_service_available.push(true);
+}
+
 /// One more line of a listing of partitions.
 pub fn list_partition(list: &mut ShowPartitionsResponse, row: store::Partition) {
     list.partition_names.push(row.name);

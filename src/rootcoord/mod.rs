@@ -11,7 +11,7 @@ mod partition;
 mod service;
 pub mod validate;
 
-pub use catalog::Catalog;
+pub use catalog::{Catalog, named_collection};
 pub use clock::allocate_after;
 pub use collection::{Eraser, Which};
 pub use service::RootCoordService;

@@ -12,6 +12,7 @@ use crate::pb::milvus::{
     HasPartitionRequest, ShowPartitionsRequest, ShowPartitionsResponse, ShowType,
 };
 use crate::pb::store;
+use crate::querycoord::partition_percent;
 use crate::state::{self, Command, CreatePartition, DropPartition, Reply, View};
 
 impl Catalog {
@@ -51,8 +52,8 @@ impl Catalog {
         Ok(view.partition(row.id, partition)?.is_some())
     }
 
-    /// Every partition of a collection, by id: the older first. The type InMemory asks for those that are loaded, and
-    /// Roost's own state loads nothing.
+    /// Every partition of a collection, by id: the older first. The type InMemory asks for those that are loaded: of
+    /// these the named ones, if any are named, which must be loaded then.
     pub async fn show_partitions(
         &self,
         asked: &Asked<ShowPartitionsRequest>,
@@ -60,12 +61,15 @@ impl Catalog {
         let ShowPartitionsRequest { collection_name, collection_id, r#type, .. } = &asked.message;
         let (name, id) = (collection_name.clone(), *collection_id);
         let in_memory = *r#type == i32::from(ShowType::InMemory);
+        let named = asked.message.partition_names.clone();
         let database = asked.database(&asked.message.db_name).to_owned();
         let read = move |view: &View<'_>| {
             let row = shown_collection(view, &database, &name, id)?;
             let status = Some(common::Status::default());
             let mut list = ShowPartitionsResponse { status, ..ShowPartitionsResponse::default() };
-            if !in_memory {
+            if in_memory {
+                list_loaded(view, &mut list, row.id, &named)?;
+            } else {
                 view.partitions(row.id)?
                     .into_iter()
                     .for_each(|partition| describe::list_partition(&mut list, partition));
@@ -109,4 +113,37 @@ fn names<'a>(collection: &str, partition: &'a str) -> Result<&'a str, Rejection>
     let partition = partition.trim();
     validate::partition_name(partition)?;
     Ok(partition)
+}
+
+/// Lists loaded partitions: all, or those that are named.
+fn list_loaded(
+    view: &View<'_>,
+    list: &mut ShowPartitionsResponse,
+    collection_id: i64,
+    named: &[String],
+) -> Result<(), Failure> {
+    let load = view.load(collection_id)?;
+    let mut partitions = view.partitions(collection_id)?;
+    if !named.is_empty() {
+        let mut found = Vec::with_capacity(named.len());
+        for name in named {
+            let missing = || Rejection::PartitionNotFound { partition: name.clone() };
+            found.push(view.partition(collection_id, name)?.ok_or_else(missing)?);
+        }
+        partitions = found;
+    }
+    for partition in partitions {
+        match partition_percent(load.as_ref(), partition.id) {
+            Some(percent) => {
+                describe::list_partition(list, partition);
+                list.in_memory_percentages.push(percent);
+            }
+            None if named.is_empty() => {}
+            None => {
+                let (partition, detail) = (partition.id.to_string(), "show partition failed".to_owned());
+                return Err(Rejection::PartitionNotLoaded { partition, detail }.into());
+            }
+        }
+    }
+    Ok(())
 }

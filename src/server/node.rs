@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::admin::{self, AdminService, MemberCalls};
 use crate::call::Requests;
 use crate::config::Config;
+use crate::datacoord::DataCoord;
 use crate::etcd::HistoryTask;
 use crate::etcd::lessor::Lessor;
 use crate::forward::{Ingress, Peers};
@@ -18,6 +19,7 @@ use crate::limits::Limits;
 use crate::metrics::Metrics;
 use crate::pb::admin::admin_server::AdminServer;
 use crate::proposer::Proposer;
+use crate::querycoord::QueryCoord;
 use crate::relay::Relay;
 use crate::replica::Replica;
 use crate::rootcoord::{Catalog, Eraser, RootCoordService};
@@ -87,6 +89,7 @@ impl Node {
         let oracle = Oracle::new(replica.clone(), clock.clone(), oracle.window_ms);
         let proposer = Proposer::new(replica.clone(), clock);
         let ledger = Ledger::new(replica.clone(), proposer.clone(), oracle.clone(), limits);
+        let (datacoord, querycoord) = (DataCoord::new(ledger.clone()), QueryCoord::new(ledger.clone()));
         let catalog = Catalog::new(ledger);
         let health = Health::new(replica.clone());
         let requests = Requests::new(replica.node_id(), boot);
@@ -108,7 +111,13 @@ impl Node {
         }
         Ok(Node {
             access,
-            gateway: Gateway { catalog: catalog.clone(), oracle: oracle.clone(), health: health.clone() },
+            gateway: Gateway {
+                catalog: catalog.clone(),
+                datacoord,
+                querycoord,
+                oracle: oracle.clone(),
+                health: health.clone(),
+            },
             rootcoord: RootCoordService { catalog, oracle: oracle.clone(), health: health.clone() },
             timestamps: TimestampService::new(oracle.clone()),
             admin: None,

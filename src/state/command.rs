@@ -8,7 +8,9 @@ pub use super::alias::AliasCommand;
 pub use super::collection::{CollectionChange, CreateCollection, DropCollection, EraseCollection, RenameCollection};
 pub use super::database::{AlterDatabase, CreateDatabase, DropDatabase};
 pub use super::id::AllocId;
+pub use super::index::IndexCommand;
 pub use super::keyspace::KeyspaceCommand;
+pub use super::load::LoadCommand;
 pub use super::partition::{CreatePartition, DropPartition};
 pub use super::property::AlterCollectionProperties;
 use super::step::{Outcome, Step};
@@ -30,6 +32,8 @@ pub enum Command {
     Collection(CollectionChange),
     AlterDatabase(AlterDatabase),
     Alias(AliasCommand),
+    Index(IndexCommand),
+    Load(LoadCommand),
 }
 
 impl Command {
@@ -46,7 +50,11 @@ impl Command {
             | Command::AllocId(_)
             | Command::ExtendTso(_) => 1,
             Command::Keyspace(_) => 2,
-            Command::Collection(_) | Command::AlterDatabase(_) | Command::Alias(_) => 4,
+            Command::Collection(_)
+            | Command::AlterDatabase(_)
+            | Command::Alias(_)
+            | Command::Index(_)
+            | Command::Load(_) => 4,
         }
     }
 
@@ -66,6 +74,8 @@ impl Command {
             Command::Collection(command) => command.name(),
             Command::AlterDatabase(_) => "alter_database",
             Command::Alias(command) => command.name(),
+            Command::Index(command) => command.name(),
+            Command::Load(command) => command.name(),
         }
     }
 
@@ -85,6 +95,8 @@ impl Command {
             Command::Collection(command) => command.apply(step),
             Command::AlterDatabase(command) => command.apply(step),
             Command::Alias(command) => command.apply(step),
+            Command::Index(command) => command.apply(step),
+            Command::Load(command) => command.apply(step),
         }
     }
 }
@@ -106,6 +118,8 @@ impl fmt::Display for Command {
             Command::Collection(command) => command.fmt(f),
             Command::AlterDatabase(command) => command.fmt(f),
             Command::Alias(command) => command.fmt(f),
+            Command::Index(command) => command.fmt(f),
+            Command::Load(command) => command.fmt(f),
         }
     }
 }

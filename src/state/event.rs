@@ -81,4 +81,24 @@ pub enum Event {
     LeaseEnded {
         id: i64,
     },
+    IndexCreated {
+        collection_id: i64,
+        index_id: i64,
+    },
+    IndexAltered {
+        collection_id: i64,
+        index_id: i64,
+    },
+    IndexDropped {
+        collection_id: i64,
+        index_id: i64,
+    },
+    /// The collection, or some of its partitions, or how.
+    LoadChanged {
+        collection_id: i64,
+    },
+    /// Nothing of the collection is loaded any more.
+    LoadEnded {
+        collection_id: i64,
+    },
 }

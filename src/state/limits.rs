@@ -11,6 +11,12 @@ pub const MAX_SCHEMA_BYTES: usize = 1 << 20;
 pub const MAX_PROPERTIES: usize = 256;
 /// The sum of the lengths of all keys and values of one database or collection.
 pub const MAX_PROPERTY_BYTES: usize = 64 << 10;
+/// Indexes of one collection. A field has one; only JSON fields may have one for each path within them.
+pub const MAX_INDEXES: usize = 1024;
+/// Replicas of one collection: each is on other nodes.
+pub const MAX_REPLICAS: usize = 128;
+/// Partitions that a load names one by one: they are in one row.
+pub const MAX_LOADED_PARTITIONS: usize = 65_536;
 /// The longest name of anything, in bytes (Milvus: proxy.maxNameLength).
 pub const MAX_NAME_BYTES: usize = 255;
 /// Aliases of one collection, which each description of it lists. Milvus knows no limit.

@@ -34,6 +34,8 @@
 //! | 0x60 | key space             |                             | `KeySpace`       |
 //! | 0x61 | lease                 | id i64                      | `Lease`          |
 //! | 0x62 | lease's key           | lease i64, key bytes        | `Present`        |
+//! | 0x80 | index                 | collection, index i64       | `Index`          |
+//! | 0x90 | load                  | collection i64              | `Load`           |
 //!
 //! The etcd key space has spaces of its own, so that a user's key is the key and sorts as etcd says. What `KEYS` says
 //! now, the other two say for every revision; they are not in the state hash.
@@ -61,8 +63,10 @@ mod database;
 mod entry;
 mod event;
 pub mod id;
+mod index;
 pub mod keyspace;
 pub mod limits;
+mod load;
 pub mod name;
 mod partition;
 mod property;
@@ -93,7 +97,9 @@ pub use command::{
 };
 pub use entry::{Entry, RequestId};
 pub use event::Event;
+pub use index::{AlterIndex, CreateIndex, DropIndex, IndexCommand, IndexReply, JSON_PATH};
 pub use limits::Limits;
+pub use load::{LoadCollection, LoadCommand, LoadPartitions, LoadReply, ReleaseCollection, ReleasePartitions};
 pub use property::Properties;
 pub use reply::Reply;
 use session::Admission;

@@ -10,8 +10,8 @@ use super::event::Event;
 use super::limits::Limits;
 use super::reply::Reply;
 use super::step::{Outcome, Refusal, Step};
-use super::tables::{COLLECTIONS, PARTITION_NAMES, PARTITIONS};
-use super::{DEFAULT_PARTITION, collection, id, name, schema, totals};
+use super::tables::{COLLECTIONS, LOADS, PARTITION_NAMES, PARTITIONS};
+use super::{DEFAULT_PARTITION, collection, id, load, name, schema, totals};
 use crate::error::Rejection;
 use crate::pb::store;
 
@@ -66,10 +66,15 @@ impl DropPartition {
         let Some(partition) = lookup(step.txn, row.id, &self.name)? else {
             return Ok(Reply::PartitionDropped { partition_id: None });
         };
+        if LOADS.get(step.txn, &row.id)?.is_some_and(|load| load.holds(partition.id)) {
+            let detail = "partition cannot be dropped, partition is loaded, please release it first";
+            return Err(Rejection::invalid(detail).into());
+        }
         row.partitions = row.partitions.checked_sub(1).ok_or_else(|| COLLECTIONS.missing(&row.id))?;
         totals::remove_capacity(step.txn, 1, row.shards)?;
         remove(step.txn, &partition);
         COLLECTIONS.put(step.txn, &row.id, &row);
+        load::forget_partition(step, &row, partition.id)?;
         step.events.push(Event::PartitionDropped {
             collection_id: row.id,
             partition_id: partition.id,

@@ -3,8 +3,10 @@
 use serde::{Deserialize, Serialize};
 
 use super::codec;
+use super::index::IndexReply;
 use super::keyspace::KeyspaceReply;
 use super::limits::MAX_KEPT_REPLY_BYTES;
+use super::load::LoadReply;
 use crate::error::Rejection;
 
 /// Stored by the variant's place: append variants, never reorder, change or remove one.
@@ -74,6 +76,8 @@ pub enum Reply {
     AliasDropped {
         collection_id: Option<i64>,
     },
+    Index(IndexReply),
+    Load(LoadReply),
 }
 
 impl Reply {

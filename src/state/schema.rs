@@ -9,7 +9,7 @@ use prost::Message;
 use super::limits::MAX_SCHEMA_BYTES;
 use super::tables::COLLECTIONS;
 use crate::error::Rejection;
-use crate::pb::schema::{CollectionSchema, FieldSchema};
+use crate::pb::schema::{CollectionSchema, DataType, FieldSchema};
 use crate::pb::store;
 
 /// Decodes a proposed schema and checks it.
@@ -96,6 +96,27 @@ fn strip(fields: &mut [FieldSchema]) {
     for field in fields {
         field.field_id = 0;
     }
+}
+
+/// The field of this id, also within struct fields.
+pub(super) fn field(schema: &CollectionSchema, id: i64) -> Option<&FieldSchema> {
+    let members = schema.struct_array_fields.iter().flat_map(|parent| &parent.fields);
+    schema.fields.iter().chain(members).find(|field| field.field_id == id)
+}
+
+/// Whether the field's values are vectors, or arrays of them.
+pub(super) fn is_vector_field(field: &FieldSchema) -> bool {
+    use DataType::*;
+    matches!(
+        DataType::try_from(field.data_type),
+        Ok(BinaryVector
+            | FloatVector
+            | Float16Vector
+            | BFloat16Vector
+            | SparseFloatVector
+            | Int8Vector
+            | ArrayOfVector)
+    )
 }
 
 /// Whether rows find their partition by a field's value; then partitions are not the user's to create or drop.

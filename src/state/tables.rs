@@ -45,6 +45,11 @@ pub const PARTITION_NAMES: Table<(i64, String), store::Reference> = Table::new(0
 /// By the pchannel's number.
 pub const CHANNEL_USE: Table<u16, store::ChannelUse> = Table::new(0x50, "channel use");
 
+/// By collection id, index id.
+pub const INDEXES: Table<(i64, i64), store::Index> = Table::new(0x80, "index");
+/// By collection id.
+pub const LOADS: Table<i64, store::Load> = Table::new(0x90, "load");
+
 /// Where the etcd key space stands.
 pub const KEY_SPACE: Table<(), store::KeySpace> = Table::new(0x60, "key space");
 /// By id.

@@ -6,9 +6,9 @@ use roost_raft::kv::Read;
 
 use super::tables::{
     ALIASES, COLLECTION_NAMES, COLLECTIONS, DATABASE_COLLECTIONS, DATABASE_NAMES, DATABASE_USE, DATABASES, DROPPING,
-    PARTITIONS, TOTALS, TSO_BOUND,
+    LOADS, PARTITIONS, TOTALS, TSO_BOUND,
 };
-use super::{alias, clock, collection, database, id, partition};
+use super::{alias, clock, collection, database, id, index, partition};
 use crate::pb::store;
 
 /// Queries over `kv::Read`. An `Err` is a storage failure, never a "not found".
@@ -112,6 +112,16 @@ impl<'a> View<'a> {
         let Some(row) = self.collection_by_id(collection_id)? else { return Ok(Vec::new()) };
         let page = PARTITIONS.page(self.read, &collection_id, None, row.partitions as usize)?;
         Ok(page.into_iter().map(|(_, partition)| partition).collect())
+    }
+
+    /// All indexes of a collection by id.
+    pub fn indexes(&self, collection_id: i64) -> io::Result<Vec<store::Index>> {
+        index::of_collection(self.read, collection_id)
+    }
+
+    /// How the collection is loaded; `None`: nothing of it is.
+    pub fn load(&self, collection_id: i64) -> io::Result<Option<store::Load>> {
+        LOADS.get(self.read, &collection_id)
     }
 
     /// 0 before the first leader set it.

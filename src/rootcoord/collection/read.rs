@@ -14,6 +14,7 @@ use crate::pb::milvus::{
 };
 use crate::pb::rootcoord::{DbCollections, ShowCollectionIDsRequest, ShowCollectionIDsResponse};
 use crate::pb::store;
+use crate::querycoord::collection_percent;
 use crate::rootcoord::catalog::{Catalog, all_databases, existing, named_collection};
 use crate::rootcoord::{Which, describe, validate};
 use crate::state::View;
@@ -86,19 +87,28 @@ impl Catalog {
         Ok(GetCollectionStatisticsResponse { status: Some(common::Status::default()), stats: vec![rows] })
     }
 
-    /// Every collection of a database; none for the list of those in memory, which Roost's own state does not load.
+    /// Every collection of a database, or those that are loaded: of these the named ones, if any are named, which must
+    /// be loaded then.
     pub async fn show_collections(
         &self,
         asked: &Asked<ShowCollectionsRequest>,
     ) -> Result<ShowCollectionsResponse, Failure> {
         let in_memory = asked.message.r#type == i32::from(ShowType::InMemory);
         let time_stamp = asked.message.time_stamp;
+        let named = asked.message.collection_names.clone();
         let database = asked.database(&asked.message.db_name).to_owned();
         let read = move |view: &View<'_>| {
             let database = existing(view, &database)?;
             let status = Some(common::Status::default());
             let mut list = ShowCollectionsResponse { status, ..ShowCollectionsResponse::default() };
-            if in_memory {
+            if in_memory && !named.is_empty() {
+                for name in &named {
+                    let row = named_collection(view, &database.name, name)?;
+                    let (collection, detail) = (row.id.to_string(), "show collection failed".to_owned());
+                    let missing = || Rejection::CollectionNotLoaded { collection, detail };
+                    let percent = collection_percent(view, row.id)?.ok_or_else(missing)?;
+                    describe::list_loaded(&mut list, row, percent);
+                }
                 return Ok(list);
             }
             let mut after: Option<String> = None;
@@ -107,7 +117,14 @@ impl Catalog {
                 let Some(last) = page.last() else { return Ok(list) };
                 after = Some(last.name.clone());
                 for row in page.into_iter().filter(|row| was_there(row, time_stamp)) {
-                    describe::list(&mut list, row);
+                    match in_memory {
+                        false => describe::list(&mut list, row),
+                        true => {
+                            if let Some(percent) = collection_percent(view, row.id)? {
+                                describe::list_loaded(&mut list, row, percent);
+                            }
+                        }
+                    }
                 }
             }
         };

@@ -30,8 +30,11 @@ use crate::pb::schema::CollectionSchema;
 
 pub use crate::state::name::alias_name;
 pub use database::{altered_database_properties, new_database_properties};
-pub use names::{collection_name, database_name, partition_name};
+pub use names::{collection_name, database_name, index_name, partition_name};
 pub use normal::client_schema;
+pub use params::switch;
+pub use properties::check_warmup;
+pub use types::is_vector;
 
 /// The partition of a collection without a partition key; numbered ones begin with it.
 pub const DEFAULT_PARTITION: &str = "_default";

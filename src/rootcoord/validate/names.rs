@@ -108,6 +108,25 @@ pub fn partition_name(name: &str) -> Result<(), Rejection> {
     })
 }
 
+/// The name of an index; none is the field's. A member of a struct field has brackets in its name.
+pub fn index_name(name: &str) -> Result<(), Rejection> {
+    let start = format!("Invalid index name: {name}.");
+    check(name, &['[', ']']).or_else(|fault| {
+        Err(Rejection::invalid(match fault {
+            Fault::Empty => return Ok(()),
+            Fault::TooLong => {
+                format!("{start} The length of a index name must be less than {MAX_NAME_BYTES} characters.")
+            }
+            Fault::FirstCharacter => {
+                format!("{start} The first character of a index name must be an underscore or letter.")
+            }
+            Fault::Character => {
+                format!("{start} Index name can only contain numbers, letters, and underscores.")
+            }
+        }))
+    })
+}
+
 /// The name of a field, of a struct field, or of a field within one.
 pub(super) fn field_name(name: &str) -> Result<(), Rejection> {
     let start = format!("Invalid field name: {name}.");

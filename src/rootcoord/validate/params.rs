@@ -13,7 +13,7 @@ pub(super) fn get<'a>(params: &'a [KeyValuePair], key: &str) -> Option<&'a str> 
 }
 
 /// A switch as Go's strconv.ParseBool reads it, because that is what Milvus accepts.
-pub(super) fn switch(value: &str) -> Option<bool> {
+pub fn switch(value: &str) -> Option<bool> {
     match value {
         "1" | "t" | "T" | "true" | "TRUE" | "True" => Some(true),
         "0" | "f" | "F" | "false" | "FALSE" | "False" => Some(false),

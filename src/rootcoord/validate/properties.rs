@@ -58,7 +58,7 @@ pub(super) fn time_zone(properties: &[(String, String)]) -> Option<&str> {
 }
 
 /// How data is brought into memory on load. The error is the reason alone.
-pub(super) fn check_warmup(policy: &str) -> Result<(), String> {
+pub fn check_warmup(policy: &str) -> Result<(), String> {
     match policy {
         "sync" | "disable" => Ok(()),
         _ => Err(format!("invalid warmup policy: {policy}, must be 'sync' or 'disable'")),

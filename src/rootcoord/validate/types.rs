@@ -11,7 +11,7 @@ pub(super) const MAX_LENGTH: &str = "max_length";
 pub(super) const MAX_CAPACITY: &str = "max_capacity";
 
 /// Whether values of this type are vectors, one a row.
-pub(super) fn is_vector(data_type: DataType) -> bool {
+pub fn is_vector(data_type: DataType) -> bool {
     use DataType::*;
     matches!(data_type, BinaryVector | FloatVector | Float16Vector | BFloat16Vector | SparseFloatVector | Int8Vector)
 }

@@ -15,7 +15,7 @@ use crate::state::limits::ERASED_ROWS;
 use crate::state::reply::Reply;
 use crate::state::step::{Outcome, Step};
 use crate::state::tables::{COLLECTION_NAMES, COLLECTIONS, DATABASE_COLLECTIONS, DROPPING};
-use crate::state::{alias, channel, database, name, partition, totals};
+use crate::state::{alias, channel, database, index, load, name, partition, totals};
 
 /// Idempotent: dropping what is not there is a success.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -75,11 +75,12 @@ impl EraseCollection {
     }
 }
 
-/// Deletes up to `most` of the things that a dropped collection has, and itself after the last of them. True if some
+/// Deletes up to `most` of each thing that a dropped collection has, and itself after the last of them. True if some
 /// are left.
 fn erase(txn: &mut Txn<'_>, row: &mut store::Collection, most: usize) -> io::Result<bool> {
+    load::remove(txn, row.id);
     partition::remove_some(txn, row, most)?;
-    if row.partitions > 0 {
+    if row.partitions > 0 || index::remove_some(txn, row.id, most)? {
         COLLECTIONS.put(txn, &row.id, row);
         return Ok(true);
     }

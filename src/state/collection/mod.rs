@@ -42,6 +42,14 @@ pub(super) fn resolve(read: &dyn Read, database_id: i64, name: &str) -> io::Resu
     }
 }
 
+/// The collection of this id, which must be there and not on its way out.
+pub(super) fn find_by_id(read: &dyn Read, id: i64) -> Result<store::Collection, Refusal> {
+    match COLLECTIONS.get(read, &id)? {
+        Some(row) if row.state == i32::from(store::CollectionState::Created) => Ok(row),
+        _ => Err(Rejection::CollectionIdNotFound { id }.into()),
+    }
+}
+
 /// As [`resolve`] by the database's name, refusing when either is missing.
 pub(super) fn find(read: &dyn Read, database: &str, name: &str) -> Result<store::Collection, Refusal> {
     let database = database::find(read, database)?;

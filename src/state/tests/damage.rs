@@ -10,7 +10,7 @@ use crate::pb::store;
 use crate::state::*;
 
 /// The id of the collection that [`world`] leaves half dropped.
-const DROPPING: i64 = 120;
+const DROPPING: i64 = 122;
 
 /// A little of everything that Milvus' side stores.
 fn world() -> World {
@@ -20,6 +20,12 @@ fn world() -> World {
         world.run(Command::CreateCollection(create_collection(database, name)));
     }
     world.run(create_partition("books", "p"));
+    let books = books(&world);
+    world.run(Command::Index(IndexCommand::Create(index_of(books, 101, ""))));
+    world.run(Command::Load(LoadCommand::Collection(load_of(books))));
+    let partitions = vec![world.view().partition(books, "p").unwrap().unwrap().id];
+    let release = ReleasePartitions { collection_id: books, partitions, ts: TS };
+    world.run(Command::Load(LoadCommand::ReleasePartitions(release)));
     world.run(alter("books", &[("k", "v")], &[]));
     world.run(alloc(7));
     world.run(extend(START_MS + 3000));
@@ -49,8 +55,13 @@ fn leave_half_dropped(world: &mut World, id: i64) {
     world.tables.commit(changed);
 }
 
+/// The id of the default database's first collection.
+fn books(world: &World) -> i64 {
+    world.view().collection(DEFAULT_DATABASE_ID, "books").unwrap().unwrap().id
+}
+
 /// What is done to the damaged state: everything that reads or writes what [`world`] made.
-fn commands() -> Vec<Entry> {
+fn commands(books: i64) -> Vec<Entry> {
     let create = |database, name| Command::CreateCollection(create_collection(database, name));
     let plain = [
         create("", "books"),
@@ -67,6 +78,11 @@ fn commands() -> Vec<Entry> {
         drop_alias("", "tomes"),
         drop_collection("", "tomes"),
         create_partition("tomes", "q"),
+        Command::Index(IndexCommand::Create(index_of(books, 101, "other"))),
+        Command::Index(IndexCommand::Create(index_of(books, 100, "key"))),
+        Command::Index(IndexCommand::Drop(DropIndex { collection_id: books, name: String::new() })),
+        Command::Load(LoadCommand::Collection(LoadCollection { replicas: vec!["h".into()], ..load_of(books) })),
+        Command::Load(LoadCommand::ReleaseCollection(ReleaseCollection { collection_id: books })),
         alloc(3),
         extend(START_MS + 9000),
         Command::Collection(CollectionChange::Rename(rename_collection("books", "tomes"))),
@@ -84,7 +100,7 @@ fn commands() -> Vec<Entry> {
     plain.chain(stamped.into_iter().map(|(request, command)| entry(START_MS + 10, request, command))).collect()
 }
 
-fn use_everything(world: &World) {
+fn use_everything(world: &World, books: i64) {
     let view = world.view();
     for name in ["", "shelf", "default"] {
         let _ = view.databases(Some(name), 10);
@@ -101,7 +117,8 @@ fn use_everything(world: &World) {
     }
     let _ = (view.dropping(None, 10), view.dropping_in(1, None, 10), view.collection_in_any_state(DROPPING));
     let _ = (view.tso_bound_ms(), view.clock_ms(), view.next_id(), view.totals());
-    for entry in commands() {
+    let _ = (view.indexes(books), view.load(books));
+    for entry in commands(books) {
         // Each on the damaged state itself: an error ends a node, so none follows another.
         let mut txn = Txn::new(&world.tables);
         let context =
@@ -154,6 +171,7 @@ proptest! {
     #[test]
     fn damaged_rows_are_errors_and_not_panics(place in any::<prop::sample::Index>(), damage in damage()) {
         let mut world = world();
+        let books = books(&world);
         let rows: Vec<_> = world.rows().into_keys().collect();
         let key = rows[place.index(rows.len())].clone();
         let mut row = world.tables.get(Space::STATE, &key).unwrap().unwrap();
@@ -177,6 +195,6 @@ proptest! {
         if removed { txn.delete(Space::STATE, key) } else { txn.put(Space::STATE, key, row) }
         let changed = txn.into_rows();
         world.tables.commit(changed);
-        use_everything(&world);
+        use_everything(&world, books);
     }
 }

@@ -12,7 +12,7 @@ use crate::state::keyspace::{KeyspaceCommand, KeyspaceError, KeyspaceReply};
 use crate::state::*;
 
 /// Compares, and on a difference prints all of what is.
-fn check(found: &[(&str, Vec<u8>)], golden: &[(&str, &str)]) {
+pub fn check(found: &[(&str, Vec<u8>)], golden: &[(&str, &str)]) {
     let hex = |bytes: &[u8]| -> String { bytes.iter().map(|byte| format!("{byte:02x}")).collect() };
     let found: Vec<_> = found.iter().map(|(name, bytes)| (*name, hex(bytes))).collect();
     let lines: String = found.iter().map(|(name, hex)| format!("    (\"{name}\", \"{hex}\"),\n")).collect();

@@ -6,6 +6,7 @@ mod damage;
 mod database;
 mod entry;
 mod golden;
+mod index_and_load;
 mod keyspace;
 mod model;
 mod model_test;

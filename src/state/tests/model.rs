@@ -53,7 +53,9 @@ impl Model {
             Command::AlterCollectionProperties(command) => self.alter(command),
             Command::AllocId(command) => Ok(self.alloc(command)),
             Command::ExtendTso(command) => Ok(self.extend(command)),
-            Command::Keyspace(_) => unreachable!("the key space has a model of its own"),
+            Command::Keyspace(_) | Command::Index(_) | Command::Load(_) => {
+                unreachable!("these have models of their own")
+            }
             Command::Collection(command) => self.change(command),
             Command::AlterDatabase(command) => self.alter_database(command),
             Command::Alias(command) => self.alias(command),

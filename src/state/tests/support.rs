@@ -224,3 +224,23 @@ pub fn alloc(count: u32) -> Command {
 pub fn extend(bound_ms: u64) -> Command {
     Command::ExtendTso(ExtendTso { bound_ms, operator_override: false })
 }
+
+pub fn index_of(collection_id: i64, field_id: i64, name: &str) -> CreateIndex {
+    CreateIndex {
+        collection_id,
+        field_id,
+        name: name.into(),
+        default_name: "vector".into(),
+        type_params: vec![("dim".into(), "8".into())],
+        index_params: vec![("index_type".into(), "HNSW".into()), ("metric_type".into(), "L2".into())],
+        user_params: vec![("index_type".into(), "HNSW".into()), ("metric_type".into(), "L2".into())],
+        is_auto: false,
+        metric_is_default: false,
+        ts: TS,
+    }
+}
+
+/// With both fields of [`schema`], as one replica.
+pub fn load_of(collection_id: i64) -> LoadCollection {
+    LoadCollection { collection_id, replicas: vec!["g".into()], fields: vec![100, 101], ts: TS }
+}

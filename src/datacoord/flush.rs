@@ -1,0 +1,54 @@
+//! Flushes of collections that have no data: nothing waits in memory, so each is done when it is asked for.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::DataCoord;
+use crate::error::Rejection;
+use crate::failure::Failure;
+use crate::handler::Asked;
+use crate::pb::common;
+use crate::pb::milvus::{FlushRequest, FlushResponse, GetFlushStateRequest, GetFlushStateResponse};
+use crate::pb::schema::LongArray;
+use crate::rootcoord::validate;
+use crate::state::physical_ms;
+
+/// Collections of one flush: each is looked up.
+const COLLECTIONS_PER_FLUSH: usize = 4096;
+
+impl DataCoord {
+    /// On the leader. Every collection must be there; none has segments.
+    pub async fn flush(&self, asked: &Asked<FlushRequest>) -> Result<FlushResponse, Failure> {
+        let FlushRequest { db_name, collection_names, .. } = &asked.message;
+        let names = collection_names.iter().collect::<BTreeSet<_>>();
+        if names.len() > COLLECTIONS_PER_FLUSH {
+            let detail = format!("{} collections, at most {COLLECTIONS_PER_FLUSH} can be flushed at once", names.len());
+            return Err(Rejection::ParameterTooLarge { detail }.into());
+        }
+        for name in &names {
+            validate::collection_name(name)?;
+            self.collection(asked, db_name, name).await?;
+        }
+        let ts = self.ledger.timestamp(&asked.call).await?;
+        let none: BTreeMap<String, LongArray> =
+            names.iter().map(|name| ((*name).clone(), LongArray::default())).collect();
+        let sealed_s = i64::try_from(physical_ms(ts) / 1000).unwrap_or(i64::MAX);
+        Ok(FlushResponse {
+            status: Some(common::Status::default()),
+            db_name: db_name.clone(),
+            coll_seg_i_ds: none.clone(),
+            flush_coll_seg_i_ds: none,
+            coll_seal_times: names.iter().map(|name| ((*name).clone(), sealed_s)).collect(),
+            coll_flush_ts: names.iter().map(|name| ((*name).clone(), ts)).collect(),
+        })
+    }
+
+    /// Segments that nobody knows count as flushed, as in Milvus; nobody knows any.
+    pub async fn flush_state(&self, asked: &Asked<GetFlushStateRequest>) -> Result<GetFlushStateResponse, Failure> {
+        let GetFlushStateRequest { db_name, collection_name, .. } = &asked.message;
+        if !collection_name.is_empty() {
+            validate::collection_name(collection_name)?;
+            self.collection(asked, db_name, collection_name).await?;
+        }
+        Ok(GetFlushStateResponse { status: Some(common::Status::default()), flushed: true })
+    }
+}
