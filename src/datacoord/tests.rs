@@ -165,6 +165,9 @@ fn json_indexes_are_of_a_path() {
     assert_eq!(ask("color", &[cast]).unwrap().default_name, "$meta/color", "a key of the dynamic field");
 }
 
+/// A field, what is asked of it, and the text of the refusal.
+type Bad = (&'static str, Vec<(&'static str, &'static str)>, String);
+
 #[test]
 fn bad_requests_get_milvus_texts() {
     const WRAPPED: &str = "invalid parameter[expected=valid index params][actual=invalid index params]";
@@ -173,7 +176,7 @@ fn bad_requests_get_milvus_texts() {
     let l2 = |index| vec![("index_type", index), ("metric_type", "L2")];
     let with = |index, params| vec![("index_type", index), ("metric_type", "L2"), ("params", params)];
     let range = |what: &str| inner(&format!("Out of range in json: param {what}"));
-    let table: Vec<(&str, Vec<(&str, &str)>, String)> = vec![
+    let table: Vec<Bad> = vec![
         ("float", vec![("a", "1"), ("a", "2")], plain("duplicated index param (key=a) (value=2) found")),
         (
             "float",

@@ -32,7 +32,7 @@ fn all(schema: &CollectionSchema, skip_dynamic: bool) -> Vec<i64> {
     };
     let members = schema.struct_array_fields.iter().flat_map(|parent| &parent.fields);
     let fields = schema.fields.iter().chain(members).filter(|field| field.field_id >= FIRST_USER_ID);
-    fields.filter(|field| !skipped(field) && !(skip_dynamic && field.is_dynamic)).map(|field| field.field_id).collect()
+    fields.filter(|field| !(skipped(field) || (skip_dynamic && field.is_dynamic))).map(|field| field.field_id).collect()
 }
 
 /// The field, or all members of the struct field.
