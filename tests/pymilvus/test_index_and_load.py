@@ -111,13 +111,33 @@ def test_scalar_and_sparse_and_binary_indexes(create, client, name):
     assert state(client, name) == LoadState.Loaded
 
 
-def test_partitions_are_loaded_and_released_one_by_one(create, client, name):
+def test_partitions_are_loaded_and_released_one_by_one(create, client, others, name):
     create(name)
+    client.create_partition(name, "p", timeout=CALL_SECONDS)
     client.create_index(name, index_params(), timeout=CALL_SECONDS)
-    client.load_partitions(name, ["_default"], timeout=CALL_SECONDS)
-    assert state(client, name) == state(client, name, "_default") == LoadState.Loaded
+    client.load_partitions(name, ["p"], timeout=CALL_SECONDS)
+    for reader in [client, *others]:
+        assert state(reader, name, "p") == LoadState.Loaded
+        assert state(reader, name, "_default") == LoadState.NotLoad
+    text = refused(1100, lambda: client.drop_partition(name, "p", timeout=CALL_SECONDS))
+    assert "partition cannot be dropped, partition is loaded, please release it first" in text
+    client.load_collection(name, timeout=CALL_SECONDS)
+    client.release_partitions(name, ["p"], timeout=CALL_SECONDS)
+    assert state(client, name, "p") == LoadState.NotLoad
+    client.drop_partition(name, "p", timeout=CALL_SECONDS)
+    assert state(client, name, "_default") == LoadState.Loaded
     client.release_partitions(name, ["_default"], timeout=CALL_SECONDS)
-    assert state(client, name) == state(client, name, "_default") == LoadState.NotLoad
+    assert state(client, name) == LoadState.NotLoad
+
+
+def test_an_alias_is_as_good_as_the_name(loaded, client):
+    alias = loaded + "_alias"
+    client.create_alias(loaded, alias, timeout=CALL_SECONDS)
+    assert client.list_indexes(alias, timeout=CALL_SECONDS) == ["embedding"]
+    assert state(client, alias) == LoadState.Loaded
+    client.release_collection(alias, timeout=CALL_SECONDS)
+    assert state(client, loaded) == LoadState.NotLoad
+    client.drop_alias(alias, timeout=CALL_SECONDS)
 
 
 def test_loading_again_refreshes_or_changes_the_replicas(loaded, client):
