@@ -28,7 +28,7 @@ const TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
 #[derive(Clone, Debug)]
 pub struct Call {
     pub request: RequestId,
-    /// The user that the client names; empty for none. Not yet verified (authorization is off).
+    /// The user that the client names, verified if authorization is on; empty for none.
     pub principal: String,
     /// `ip:port` of the client, or what the caller inside this process is called.
     pub source: String,

@@ -17,7 +17,9 @@ use serde::Deserialize;
 pub use address::HostPort;
 pub use args::Args;
 pub use error::{ConfigError, Problem};
-pub use sections::{Advertise, Cluster, Etcd, Listen, Log, LogFormat, Member, Node, Raft, Secret, Storage, Tso};
+pub use sections::{
+    Advertise, Cluster, Etcd, Listen, Log, LogFormat, Member, Node, Raft, Secret, Security, Storage, Tso,
+};
 
 use crate::limits::Limits;
 use layers::Layers;
@@ -53,6 +55,9 @@ pub struct Config {
     /// What users may create; Milvus' defaults.
     #[serde(deserialize_with = "sections::or_default")]
     pub limits: Limits,
+    /// Users, roles and grants.
+    #[serde(deserialize_with = "sections::or_default")]
+    pub security: Security,
     /// Logging.
     #[serde(deserialize_with = "sections::or_default")]
     pub log: Log,

@@ -113,6 +113,13 @@ pub enum Rejection {
     FieldNotFound { field: String },
     /// No such resource group.
     ResourceGroupNotFound { group: String },
+
+    /// The caller is not who it says.
+    NotAuthenticated { detail: String },
+    /// The caller, or anybody, may not do this.
+    NotPermitted { detail: String },
+    /// A name that no privilege group may have.
+    PrivilegeGroupInvalidName { detail: String },
 }
 
 impl Rejection {
@@ -261,6 +268,9 @@ impl Rejection {
             }
             FieldNotFound { field } => kind::FIELD_NOT_FOUND.field("field", field),
             ResourceGroupNotFound { group } => kind::RESOURCE_GROUP_NOT_FOUND.field("rg", group),
+            NotAuthenticated { detail } => kind::NOT_AUTHENTICATED.detail(detail),
+            NotPermitted { detail } => kind::NOT_PERMITTED.detail(detail),
+            PrivilegeGroupInvalidName { detail } => kind::PRIVILEGE_GROUP_INVALID_NAME.detail(detail),
         }
     }
 }

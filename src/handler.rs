@@ -1,6 +1,7 @@
 //! Handlers of Milvus' unary methods: a table of one line each. What they do stands beside its noun; what they share,
 //! the unpacking of a call and the place of a refusal in each reply, stands here.
 
+use http::HeaderMap;
 use tonic::{Request, Status};
 
 use crate::call::Call;
@@ -11,7 +12,7 @@ use crate::pb::milvus::{
     GetPartitionStatisticsResponse, ListAliasesResponse, ListDatabasesResponse, MutationResult, QueryResults,
     RunAnalyzerResponse, SearchResults, ShowCollectionsResponse, ShowPartitionsResponse,
 };
-use crate::pb::{milvus, rootcoord};
+use crate::pb::{internal, milvus, rootcoord};
 use crate::state::DEFAULT_DATABASE;
 
 /// A call and what it brought.
@@ -27,8 +28,7 @@ impl<T> Asked<T> {
     /// Fails for a call that did not enter through an ingress.
     pub fn of(request: Request<T>) -> Result<Self, Status> {
         let call = Call::of(&request)?;
-        let named = request.metadata().get("dbname").and_then(|value| value.to_str().ok()).unwrap_or_default();
-        let connection_database = named.to_owned();
+        let connection_database = connection_database(request.metadata().as_ref()).to_owned();
         Ok(Asked { call, message: request.into_inner(), connection_database })
     }
 
@@ -37,6 +37,11 @@ impl<T> Asked<T> {
         let named = if field.is_empty() { &self.connection_database } else { field };
         if named.is_empty() { DEFAULT_DATABASE } else { named }
     }
+}
+
+/// The metadata `dbname`; empty for none.
+pub fn connection_database(headers: &HeaderMap) -> &str {
+    headers.get("dbname").and_then(|value| value.to_str().ok()).unwrap_or_default()
 }
 
 /// A reply that can say that the call was refused, and why.
@@ -103,6 +108,15 @@ replies!(
     SearchResults,
     ShowCollectionsResponse,
     ShowPartitionsResponse,
+    // Users, roles and grants.
+    milvus::BackupRbacMetaResponse,
+    milvus::ListCredUsersResponse,
+    milvus::ListPrivilegeGroupsResponse,
+    milvus::SelectGrantResponse,
+    milvus::SelectRoleResponse,
+    milvus::SelectUserResponse,
+    internal::ListPolicyResponse,
+    rootcoord::GetCredentialResponse,
     // RootCoord's.
     rootcoord::AllocIdResponse,
     rootcoord::AllocTimestampResponse,

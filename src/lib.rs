@@ -4,6 +4,7 @@
 //! into commands for its log, and [`leader`] holds what only the leader decides. [`server`] wires them to their
 //! listeners. See ARCHITECTURE.md.
 
+pub mod access;
 pub mod admin;
 pub mod boot;
 pub mod call;

@@ -46,6 +46,16 @@ pub struct Limits {
     pub max_description_bytes: usize,
     /// Partitions of a collection with a partition key that names no number.
     pub default_key_partitions: u64,
+    /// Users, root among them (proxy.maxUserNum).
+    pub max_users: u64,
+    /// Roles, `admin` and `public` among them (proxy.maxRoleNum).
+    pub max_roles: u64,
+    /// Bytes of a user's name (proxy.maxUsernameLength).
+    pub max_username_bytes: usize,
+    /// Bytes of a password (proxy.minPasswordLength).
+    pub min_password_bytes: usize,
+    /// Bytes of a password, at most 72 (proxy.maxPasswordLength).
+    pub max_password_bytes: usize,
 }
 
 impl Default for Limits {
@@ -65,6 +75,11 @@ impl Default for Limits {
             max_array_capacity: 4096,
             max_description_bytes: 1024,
             default_key_partitions: 16,
+            max_users: 100,
+            max_roles: 10,
+            max_username_bytes: 32,
+            min_password_bytes: 6,
+            max_password_bytes: 72,
         }
     }
 }

@@ -93,6 +93,7 @@ fn frees_space(command: &Command) -> bool {
         Command::Alias(command) => matches!(command, AliasCommand::Drop { .. }),
         Command::Keyspace(command) => command.frees_space(),
         Command::Collection(command) => command.frees_space(),
+        Command::Access(command) => command.frees_space(),
         _ => false,
     }
 }

@@ -2,9 +2,9 @@
 //!
 //! | listener | who calls               | guard                      | services                                 |
 //! |----------|-------------------------|----------------------------|------------------------------------------|
-//! | client   | Milvus clients          | none                       | MilvusService                            |
+//! | client   | Milvus clients          | users' passwords, if set so | MilvusService                           |
 //! | client   | etcd clients, if set so | secret, if beyond loopback | the etcd v3 API                          |
-//! | internal | Milvus nodes, roostctl  | secret, if beyond loopback | RootCoord, Timestamp, Admin              |
+//! | internal | Milvus nodes, roostctl  | secret, if beyond loopback | RootCoord, Timestamp, Access, Admin      |
 //! | peer     | the other nodes         | secret                     | Raft, and all of the above, forwarded    |
 //! | http     | monitoring              | none                       | metrics and probes                       |
 //!
@@ -87,6 +87,9 @@ pub async fn run(
     let ingress = |side| IngressLayer { ingress: node.ingress.clone(), side };
     let (health, health_task) = services::health(&node);
     let hub = node.etcd.as_ref().map(|etcd| tokio::spawn(etcd.hub().run(calls_stop.clone())));
+    // Calls take changes in by themselves; this keeps them from finding many at once.
+    let policy = node.access.security.authorization_enabled.then(|| node.policy.clone().follow(calls_stop.clone()));
+    let policy = policy.map(tokio::spawn);
 
     let client = services::client(&node, health.clone())?;
     // HTTP/1 only where etcd's tools look for metrics; the ingress refuses it for everything else.
@@ -134,8 +137,8 @@ pub async fn run(
     // Peers keep their connections open for ever; there is nothing to wait for.
     stop_calls.fire("stopped");
     stop_peers.fire("stopped");
-    if let Some(hub) = hub {
-        hub.abort();
+    for task in [hub, policy].into_iter().flatten() {
+        task.abort();
     }
     for task in [tasks.abort_handle(), health_task.abort_handle(), http.abort_handle(), peer.abort_handle()] {
         task.abort();

@@ -178,6 +178,37 @@ pub struct Etcd {
     pub auto_compaction_revisions: u64,
 }
 
+/// Who may do what. Milvus' settings `common.security.*`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Security {
+    /// Clients must show a user's password, and may do only what that user was granted.
+    pub authorization_enabled: bool,
+    /// The password of the user root when the first leader of a cluster makes it.
+    pub default_root_password: Secret,
+    /// Users who change passwords without knowing the old ones.
+    pub super_users: Vec<String>,
+    /// Root needs grants as any other user does.
+    pub root_should_bind_role: bool,
+    /// A new cluster's role `public` may describe collections and indexes and list aliases.
+    pub public_privileges_enabled: bool,
+    /// The logarithm of the rounds that hashing a new password takes.
+    pub bcrypt_cost: u32,
+}
+
+impl Default for Security {
+    fn default() -> Self {
+        Self {
+            authorization_enabled: false,
+            default_root_password: Secret::new("Milvus"),
+            super_users: Vec::new(),
+            root_should_bind_role: false,
+            public_privileges_enabled: true,
+            bcrypt_cost: 10,
+        }
+    }
+}
+
 /// Logging, always to stderr.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]

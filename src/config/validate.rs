@@ -7,6 +7,8 @@ use serde_yaml_ng::Value;
 use tracing_subscriber::EnvFilter;
 
 use super::{Config, HostPort, Member, Problem};
+use crate::access::password::BCRYPT_BYTES_MAX;
+use crate::limits::MAX_NAME_BYTES;
 
 /// Shorter secrets can be guessed.
 const SECRET_BYTES_MIN: usize = 16;
@@ -28,6 +30,8 @@ const SNAPSHOT_LOG_BYTES_MIN: u64 = 64 << 10;
 const MEMORY_BYTES_MIN: u64 = 1 << 20;
 /// A limit above this bounds nothing: messages and memory end first.
 const LIMIT_MAX: u64 = 1 << 28;
+/// bcrypt's own least, and some seconds for each password.
+const BCRYPT_COST: (u32, u32) = (4, 14);
 /// More than any history that is kept on purpose; a larger number is a mistake.
 const REVISIONS_MAX: u64 = 1 << 40;
 /// No size here is meant to pass a tebibyte; larger is a typing error in the unit.
@@ -45,6 +49,7 @@ impl Config {
         self.check_tso(&mut found);
         self.check_etcd(&mut found);
         self.check_limits(&mut found);
+        self.check_security(&mut found);
         self.check_log(&mut found);
         found.list
     }
@@ -186,6 +191,26 @@ impl Config {
         let (vectors, fields) = (self.limits.max_vector_fields, self.limits.max_fields);
         found.check(vectors <= fields, "limits.max_vector_fields", || {
             format!("{vectors} must be at most limits.max_fields ({fields})")
+        });
+    }
+
+    fn check_security(&self, found: &mut Problems) {
+        let (min, max) = BCRYPT_COST;
+        let cost = self.security.bcrypt_cost;
+        found.check((min..=max).contains(&cost), "security.bcrypt_cost", || {
+            format!("{cost} must be from {min} to {max}")
+        });
+        let (least, most) = (self.limits.min_password_bytes, self.limits.max_password_bytes);
+        found.check(least <= most && most <= BCRYPT_BYTES_MAX, "limits.max_password_bytes", || {
+            format!("{most} must be from limits.min_password_bytes ({least}) to {BCRYPT_BYTES_MAX}")
+        });
+        let password = self.security.default_root_password.expose().len();
+        found.check((least..=most).contains(&password), "security.default_root_password", || {
+            format!("its length of {password} bytes must be from {least} to {most}")
+        });
+        let names = self.limits.max_username_bytes;
+        found.check(names <= MAX_NAME_BYTES, "limits.max_username_bytes", || {
+            format!("{names} must be at most {MAX_NAME_BYTES}")
         });
     }
 

@@ -15,6 +15,7 @@ use tonic::{Request, Response, Status, Streaming};
 use super::exit::{self, Failure};
 use crate::forward::{Authenticate, Peers};
 use crate::limits;
+use crate::pb::access::access_client::AccessClient;
 use crate::pb::admin::admin_client::AdminClient;
 use crate::pb::admin::{LeaderShowRequest, LeaderShowResponse};
 use crate::pb::rootcoord::root_coord_client::RootCoordClient;
@@ -28,6 +29,9 @@ pub type Client = AdminClient<Secured>;
 
 /// RootCoord's client on the same connection: every node serves it beside the admin API.
 pub type Coordinator = RootCoordClient<Secured>;
+
+/// And the one about grants.
+pub type Grants = AccessClient<Secured>;
 
 /// How to reach the cluster; accepted before and after the command.
 #[derive(Args, Clone, Debug)]
@@ -197,6 +201,7 @@ impl Dialer {
             let coordinator = RootCoordClient::new(channel.clone())
                 .max_decoding_message_size(limits::REPLY_BYTES_MAX)
                 .max_encoding_message_size(limits::MESSAGE_BYTES_MAX);
+            let grants = AccessClient::new(channel.clone()).max_decoding_message_size(limits::REPLY_BYTES_MAX);
             let client = AdminClient::new(channel)
                 .max_decoding_message_size(limits::ADMIN_MESSAGE_BYTES_MAX)
                 .max_encoding_message_size(limits::ADMIN_MESSAGE_BYTES_MAX);
@@ -207,7 +212,7 @@ impl Dialer {
                 }
             })?;
             let (node, started) = (endpoint.0.clone(), Instant::now());
-            let session = Session { client, coordinator, node, deadline, started };
+            let session = Session { client, coordinator, grants, node, deadline, started };
             Ok((session, answer.into_inner()))
         };
         timeout_at(probe_deadline, asking).await.unwrap_or_else(|_| Err(absent("no answer in time".to_owned())))
@@ -228,6 +233,7 @@ impl Dialer {
 pub struct Session {
     client: Client,
     coordinator: Coordinator,
+    grants: Grants,
     /// Whom we talk to, for messages.
     pub node: String,
     deadline: Instant,
@@ -259,6 +265,14 @@ impl Session {
             Some(status) if status.code != 0 => Err(Failure::from_milvus(&self.node, status)),
             _ => Ok(answer),
         }
+    }
+
+    /// The same about grants.
+    pub async fn grants<Q, A, F>(&self, message: Q, rpc: impl FnOnce(Grants, Request<Q>) -> F) -> Result<A, Failure>
+    where
+        F: Future<Output = Result<Response<A>, Status>>,
+    {
+        self.answered(rpc(self.grants.clone(), self.timed(message))).await
     }
 
     fn timed<Q>(&self, message: Q) -> Request<Q> {
@@ -321,6 +335,8 @@ milvus_answers!(
     milvus::DescribeCollectionResponse,
     milvus::ListAliasesResponse,
     milvus::ListDatabasesResponse,
+    milvus::SelectRoleResponse,
+    milvus::SelectUserResponse,
     milvus::ShowCollectionsResponse,
     milvus::ShowPartitionsResponse,
     rootcoord::DescribeDatabaseResponse,

@@ -12,17 +12,20 @@ mod connect;
 mod db;
 mod etcd;
 mod exit;
+mod grant;
 mod leader;
 mod log;
 mod member;
 mod output;
 mod partition;
 mod property;
+mod role;
 mod snapshot;
 mod snapshot_file;
 mod snapshot_restore;
 mod state;
 mod tso;
+mod user;
 mod view;
 
 use std::ffi::OsString;
@@ -92,6 +95,15 @@ enum Noun {
     /// Further names of collections
     #[command(subcommand)]
     Alias(alias::Command),
+    /// Who may log in
+    #[command(subcommand)]
+    User(user::Command),
+    /// What users are given to act as
+    #[command(subcommand)]
+    Role(role::Command),
+    /// What roles may do
+    #[command(subcommand)]
+    Grant(grant::Command),
     /// Bring in the keys of another store
     #[command(subcommand)]
     Import(etcd::Import),
@@ -158,6 +170,9 @@ async fn execute(cli: Cli, write: fn(&str) -> Result<(), Failure>) -> Result<(),
         Noun::Collection(command) => collection::run(&context, command).await,
         Noun::Partition(command) => partition::run(&context, command).await,
         Noun::Alias(command) => alias::run(&context, command).await,
+        Noun::User(command) => user::run(&context, command).await,
+        Noun::Role(command) => role::run(&context, command).await,
+        Noun::Grant(command) => grant::run(&context, command).await,
         Noun::Import(command) => etcd::import(&context, command).await,
         Noun::Export(command) => etcd::export(&context, command).await,
         Noun::Completion { shell } => completion(&context, shell),

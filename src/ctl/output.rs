@@ -110,6 +110,20 @@ impl Report for Done<'_> {
     }
 }
 
+/// Things of a name, the names that belong to it, and a description: one by lines, more by rows.
+pub fn named(header: [&str; 3], things: &[(&str, &[String], &str)]) -> String {
+    if let [(name, belonging, description)] = things {
+        let labels = header.map(str::to_ascii_lowercase);
+        let values = [(*name).to_owned(), belonging.join(", "), (*description).to_owned()];
+        let pairs: Vec<_> = labels.iter().map(String::as_str).zip(values).collect();
+        return facts(&pairs);
+    }
+    let row = |(name, belonging, description): &(&str, &[String], &str)| {
+        vec![(*name).to_owned(), belonging.join(","), (*description).to_owned()]
+    };
+    table(&header, things.iter().map(row))
+}
+
 /// A value that may be missing, in a table cell.
 pub fn or_dash<T: ToString>(value: Option<T>) -> String {
     value.map_or_else(|| "-".to_owned(), |value| value.to_string())

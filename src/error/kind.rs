@@ -124,6 +124,10 @@ pub(super) static PARAMETER_MISSING: Kind = Kind::input(1101, "missing parameter
 pub(super) static PARAMETER_TOO_LARGE: Kind =
     Kind::input(1102, "parameter too large").legacy(ErrorCode::IllegalArgument);
 
+pub(super) static NOT_AUTHENTICATED: Kind = Kind::input(1400, "not authenticated").grpc(Code::Unauthenticated);
+pub(super) static NOT_PERMITTED: Kind = Kind::input(1401, "privilege not permitted").grpc(Code::PermissionDenied);
+pub(super) static PRIVILEGE_GROUP_INVALID_NAME: Kind = Kind::input(1402, "invalid privilege group name");
+
 pub(super) static ALIAS_NOT_FOUND: Kind = Kind::input(1600, "alias not found");
 pub(super) static ALIAS_IS_COLLECTION: Kind =
     Kind::fault(1601, "alias and collection name conflict").grpc(Code::AlreadyExists);

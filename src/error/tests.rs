@@ -374,6 +374,33 @@ fn table() -> Vec<(Rejection, i32, &'static str, bool, bool, ErrorCode, Code)> {
             UnexpectedError,
             Code::InvalidArgument,
         ),
+        (
+            R::NotAuthenticated { detail: d() },
+            1400,
+            "why: not authenticated",
+            false,
+            true,
+            UnexpectedError,
+            Code::Unauthenticated,
+        ),
+        (
+            R::NotPermitted { detail: d() },
+            1401,
+            "why: privilege not permitted",
+            false,
+            true,
+            UnexpectedError,
+            Code::PermissionDenied,
+        ),
+        (
+            R::PrivilegeGroupInvalidName { detail: d() },
+            1402,
+            "why: invalid privilege group name",
+            false,
+            true,
+            UnexpectedError,
+            Code::InvalidArgument,
+        ),
     ]
 }
 
@@ -445,6 +472,9 @@ const STORED: &[&str] = &[
     "PartitionNotLoaded",
     "FieldNotFound",
     "ResourceGroupNotFound",
+    "NotAuthenticated",
+    "NotPermitted",
+    "PrivilegeGroupInvalidName",
 ];
 
 #[test]

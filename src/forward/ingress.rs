@@ -17,10 +17,12 @@ use tonic::body::Body;
 use tonic::transport::server::TcpConnectInfo;
 use tower::{Layer, Service, ServiceExt};
 
+use super::checked::{self, Checks};
 use super::lasting::Lasting;
 use super::methods::{Method, Methods, Route};
 use super::peers::Peers;
 use super::{body, door, etcd, retry, unary};
+use crate::access::Guard;
 use crate::call::{self, Call, OpenRequest, RequestId, Requests};
 use crate::error::Rejection;
 use crate::limits;
@@ -53,6 +55,8 @@ pub struct Ingress {
     pub(super) metrics: Arc<Metrics>,
     /// Asked for when calls are to end.
     pub(super) stop: Shutdown,
+    /// Checks clients' calls; `None`: everybody may do everything.
+    guard: Option<Arc<Guard>>,
     /// The leader's address as replies name it, by listener, for as long as that leader leads.
     named: RwLock<HashMap<Side, (Leadership, HeaderValue)>>,
 }
@@ -70,6 +74,7 @@ impl Ingress {
         requests: Arc<Requests>,
         metrics: Arc<Metrics>,
         stop: Shutdown,
+        guard: Option<Arc<Guard>>,
     ) -> Result<Arc<Self>, prost::DecodeError> {
         Ok(Arc::new(Ingress {
             replica,
@@ -86,6 +91,7 @@ impl Ingress {
             etcd_bytes: Arc::new(Semaphore::new(limits::ETCD_CALL_BYTES_IN_FLIGHT_MAX)),
             metrics,
             stop,
+            guard,
             named: RwLock::default(),
         }))
     }
@@ -97,7 +103,8 @@ impl Ingress {
     {
         call::strip(request.headers_mut());
         let started = Instant::now();
-        let Some(method) = self.methods.get(request.uri().path()) else {
+        let known = self.methods.get(request.uri().path());
+        let Some(method) = known.filter(|method| method.for_clients || side == Side::Internal) else {
             return self.other(inner, request).await;
         };
         if request.version() < Version::HTTP_2 {
@@ -111,13 +118,13 @@ impl Ingress {
             self.metrics.called(uri.path(), grpc_code(response.headers()), started.elapsed());
             return response;
         }
-        let stamped = self.stamp(&request, method);
+        let mut stamped = self.stamp(&request, method);
+        let checks = self.checks(side, uri.path());
         let mut response = match (method.client_streaming, self.calls.try_acquire()) {
-            (true, _) => self.stream(inner, request, method, &stamped).await,
-            (false, Ok(_permit)) => unary::serve(&self, inner, request, method, &stamped).await,
             (false, Err(_)) => method.refuse(&Rejection::RateLimited {
                 detail: format!("{} calls are in progress on this node", limits::CALLS_IN_FLIGHT_MAX),
             }),
+            (_, _permit) => self.checked(inner, request, method, &mut stamped, checks).await,
         };
         if method.route != Route::Here {
             self.name_leader(side, response.headers_mut());
@@ -125,6 +132,38 @@ impl Ingress {
         fit_for_clients(response.headers_mut());
         self.metrics.called(uri.path(), grpc_code(response.headers()), started.elapsed());
         response
+    }
+
+    /// Lets the call in, under its caller's verified name, or refuses it.
+    async fn checked<S>(
+        &self,
+        inner: S,
+        request: Request<Body>,
+        method: Method,
+        stamped: &mut Stamped,
+        checks: Option<Checks<'_>>,
+    ) -> Response<Body>
+    where
+        S: Service<Request<Body>, Response = Response<Body>, Error = Infallible> + Clone + Send + 'static,
+        S::Future: Send,
+    {
+        let caller = match checked::caller(checks, request.uri().path(), request.headers(), &stamped.call).await {
+            Ok(caller) => caller,
+            Err(refusal) => return refusal,
+        };
+        if let Some(caller) = &caller {
+            stamped.call.principal = caller.name.to_string();
+        }
+        match method.client_streaming {
+            true => self.stream(inner, request, method, stamped).await,
+            false => unary::serve(self, inner, request, method, stamped, checks.zip(caller)).await,
+        }
+    }
+
+    /// How this call is checked, if it is.
+    fn checks(&self, side: Side, path: &str) -> Option<Checks<'_>> {
+        let guard = self.guard.as_deref().filter(|_| side == Side::Client)?;
+        Some(Checks { guard, rule: guard.rule(path)? })
     }
 
     /// Health, reflection, and UNIMPLEMENTED for what nobody serves: small requests, which are read at once.

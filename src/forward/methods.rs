@@ -32,6 +32,22 @@ const ROOT_COORD: &str = "milvus.proto.rootcoord.RootCoord";
 const TIMESTAMP: &str = "roost.tso.v1.Timestamp";
 const ADMIN: &str = "roost.admin.v1.Admin";
 
+/// Writes about users, roles and grants that both APIs have.
+const ACCESS_WRITES: &[&str] = &[
+    "CreateCredential",
+    "UpdateCredential",
+    "DeleteCredential",
+    "CreateRole",
+    "AlterRole",
+    "DropRole",
+    "OperateUserRole",
+    "OperatePrivilege",
+    "RestoreRBAC",
+    "CreatePrivilegeGroup",
+    "DropPrivilegeGroup",
+    "OperatePrivilegeGroup",
+];
+
 /// Everything that does not run where it was asked.
 const ROUTES: &[(&str, Route, &[&str])] = &[
     // Connect hands out a timestamp as the client's identifier.
@@ -48,6 +64,10 @@ const ROUTES: &[(&str, Route, &[&str])] = &[
     (MILVUS, Route::Log, &["CreatePartition", "DropPartition", "CreateAlias", "DropAlias", "AlterAlias"]),
     (ROOT_COORD, Route::Log, &["CreateDatabase", "DropDatabase", "AlterDatabase"]),
     (ROOT_COORD, Route::Log, &["CreatePartition", "DropPartition", "CreateAlias", "DropAlias", "AlterAlias"]),
+    (MILVUS, Route::Log, ACCESS_WRITES),
+    (MILVUS, Route::Log, &["OperatePrivilegeV2"]),
+    (ROOT_COORD, Route::Log, ACCESS_WRITES),
+    ("roost.access.v1.Access", Route::Log, &["SetCondition"]),
     (TIMESTAMP, Route::Leader, &["Allocate"]),
     (
         ADMIN,
@@ -71,7 +91,11 @@ const LISTINGS: &[(&str, &[&str])] = &[
             "ShowPartitionsInternal",
         ],
     ),
+    (MILVUS, ACCESS_LISTINGS),
+    (ROOT_COORD, ACCESS_LISTINGS),
+    (ROOT_COORD, &["ListPolicy"]),
 ];
+const ACCESS_LISTINGS: &[&str] = &["ListCredUsers", "SelectRole", "SelectUser", "SelectGrant", "BackupRBAC"];
 
 /// Packages of the etcd v3 API.
 const ETCD: &[&str] = &["etcdserverpb", "v3lockpb", "v3electionpb"];
@@ -109,6 +133,9 @@ pub struct Method {
     pub client_streaming: bool,
     pub server_streaming: bool,
     pub listing: bool,
+    /// Served on the client listener. What is not may not be passed on from there either: the leader's peer listener
+    /// serves everything, to whoever has the secret.
+    pub for_clients: bool,
     /// Set for the etcd v3 API, whose services pass on what the leader must do by themselves.
     pub etcd: Option<EtcdCall>,
     status: Option<StatusAt>,
@@ -154,6 +181,7 @@ fn methods_of(file: &FileDescriptorProto, messages: &HashMap<String, &Descriptor
                 client_streaming: method.client_streaming(),
                 server_streaming: method.server_streaming(),
                 listing: LISTINGS.iter().any(|(name, names)| *name == full_name && names.contains(&method.name())),
+                for_clients: full_name == MILVUS || ETCD.contains(&file.package()),
                 etcd: ETCD.contains(&file.package()).then(|| etcd_call(&full_name, method)),
                 status: status_at(method.output_type(), messages),
             };
@@ -187,6 +215,15 @@ fn status_at(reply: &str, messages: &HashMap<String, &DescriptorProto>) -> Optio
 }
 
 impl Method {
+    /// The encoded `common.Status` within the body of a reply.
+    pub fn status_in<'b>(&self, body: &'b [u8]) -> Option<&'b [u8]> {
+        let reply = crate::access::message(body)?;
+        match self.status? {
+            StatusAt::Whole => Some(reply),
+            StatusAt::Field(number) => crate::access::field(reply, number),
+        }
+    }
+
     /// A reply that says no: in the reply's status where it has one, else as a gRPC error.
     pub fn refuse(&self, rejection: &Rejection) -> Response<Body> {
         let Some(at) = self.status else {
@@ -262,6 +299,17 @@ mod tests {
             assert_eq!(etcd(&format!("/{service}/{method}")), Some(EtcdCall::Waits), "{service}");
         }
         assert_eq!(etcd("/roost.admin.v1.Admin/Status"), None);
+        let for_clients = |path: &str| methods.get(path).unwrap().for_clients;
+        assert!(for_clients("/milvus.proto.milvus.MilvusService/CreateCollection"));
+        assert!(for_clients("/etcdserverpb.KV/Put"));
+        for path in [
+            "/milvus.proto.rootcoord.RootCoord/CreateCollection",
+            "/roost.admin.v1.Admin/MemberRemove",
+            "/roost.access.v1.Access/SetCondition",
+            "/roost.tso.v1.Timestamp/Allocate",
+        ] {
+            assert!(!for_clients(path), "{path}");
+        }
     }
 
     #[tokio::test]

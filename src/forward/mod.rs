@@ -11,6 +11,7 @@
 
 mod arrival;
 mod body;
+mod checked;
 mod door;
 mod etcd;
 mod ingress;

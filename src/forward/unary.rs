@@ -1,18 +1,22 @@
-//! Calls with one request: the body is kept, so that the call can be sent again, under the same request id, until an
+//! Calls with one request: they are checked, and the body is kept, so that the call can be sent again, under the same request id, until an
 //! answer is known or the time is up.
 
 use std::convert::Infallible;
 use std::time::Instant;
 
+use bytes::Bytes;
+use http::request::Parts;
 use http::{Request, Response};
 use http_body_util::Full;
 use tonic::body::Body;
 use tower::Service;
 
 use super::body::{Unread, counted, keep, whole};
+use super::checked::{Checked, Checks};
 use super::ingress::{Ingress, Leader, Stamped, local};
 use super::methods::{Method, Route};
 use super::retry::{self, Attempt};
+use crate::access::guard::Caller;
 use crate::error::Rejection;
 use crate::limits;
 
@@ -23,6 +27,7 @@ pub(super) async fn serve<S>(
     request: Request<Body>,
     method: Method,
     stamped: &Stamped,
+    checks: Option<(Checks<'_>, Caller)>,
 ) -> Response<Body>
 where
     S: Service<Request<Body>, Response = Response<Body>, Error = Infallible> + Clone + Send + 'static,
@@ -35,6 +40,30 @@ where
         Ok(Err(unread)) => return refuse_unread(&method, unread),
         Err(_) => return method.refuse(&too_late(Attempt::NotDone)),
     };
+    let Some((checks, caller)) = checks else {
+        return repeat(ingress, inner, method, stamped, &parts, &kept.bytes).await;
+    };
+    let checked = Checked { method, call: &stamped.call, parts: &parts, body: &kept.bytes };
+    match checked.may_pass(checks, &caller).await {
+        Ok(()) => checked.done(checks, repeat(ingress, inner, method, stamped, &parts, &kept.bytes).await).await,
+        Err(refusal) => refusal,
+    }
+}
+
+/// Sends the call until it is answered.
+async fn repeat<S>(
+    ingress: &Ingress,
+    inner: S,
+    method: Method,
+    stamped: &Stamped,
+    parts: &Parts,
+    bytes: &Bytes,
+) -> Response<Body>
+where
+    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible> + Clone + Send + 'static,
+    S::Future: Send,
+{
+    let deadline = stamped.call.deadline;
     let _turn = match method.listing {
         true => match tokio::time::timeout_at(deadline.into(), ingress.listings.acquire()).await {
             Ok(Ok(turn)) => Some(turn),
@@ -49,7 +78,7 @@ where
     loop {
         let mut leadership = ingress.replica.leadership();
         leadership.mark_unchanged();
-        let again = Request::from_parts(parts.clone(), Body::new(Full::new(kept.bytes.clone())));
+        let again = Request::from_parts(parts.clone(), Body::new(Full::new(bytes.clone())));
         match tokio::time::timeout_at(deadline.into(), attempts.once(inner.clone(), again)).await {
             Ok(Some(response)) if method.listing => {
                 let reply = counted(response, &ingress.bytes).await;

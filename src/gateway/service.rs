@@ -6,6 +6,7 @@ use tonic::{Request, Response, Status};
 
 use super::VERSION;
 use super::data_plane::refused;
+use crate::access::{Accounts, PolicyBook};
 use crate::datacoord::DataCoord;
 use crate::failure::Failure;
 use crate::handler::{Asked, handlers};
@@ -15,17 +16,23 @@ use crate::pb::common::{self, ServerInfo};
 use crate::pb::milvus::milvus_service_server::MilvusService;
 use crate::pb::milvus::{
     AllocTimestampRequest, AllocTimestampResponse, AlterAliasRequest, AlterCollectionRequest, AlterDatabaseRequest,
-    BatchDescribeCollectionRequest, BatchDescribeCollectionResponse, BoolResponse, CalcDistanceRequest,
-    CalcDistanceResults, CheckHealthRequest, CheckHealthResponse, ComponentStates, ConnectRequest, ConnectResponse,
-    CreateAliasRequest, CreateCollectionRequest, CreateDatabaseRequest, CreatePartitionRequest, DeleteRequest,
-    DescribeAliasRequest, DescribeAliasResponse, DescribeCollectionRequest, DescribeCollectionResponse,
-    DescribeDatabaseRequest, DescribeDatabaseResponse, DropAliasRequest, DropCollectionRequest, DropDatabaseRequest,
-    DropPartitionRequest, GetCollectionStatisticsRequest, GetCollectionStatisticsResponse, GetComponentStatesRequest,
+    AlterRoleRequest, BackupRbacMetaRequest, BackupRbacMetaResponse, BatchDescribeCollectionRequest,
+    BatchDescribeCollectionResponse, BoolResponse, CalcDistanceRequest, CalcDistanceResults, CheckHealthRequest,
+    CheckHealthResponse, ComponentStates, ConnectRequest, ConnectResponse, CreateAliasRequest, CreateCollectionRequest,
+    CreateCredentialRequest, CreateDatabaseRequest, CreatePartitionRequest, CreatePrivilegeGroupRequest,
+    CreateRoleRequest, DeleteCredentialRequest, DeleteRequest, DescribeAliasRequest, DescribeAliasResponse,
+    DescribeCollectionRequest, DescribeCollectionResponse, DescribeDatabaseRequest, DescribeDatabaseResponse,
+    DropAliasRequest, DropCollectionRequest, DropDatabaseRequest, DropPartitionRequest, DropPrivilegeGroupRequest,
+    DropRoleRequest, GetCollectionStatisticsRequest, GetCollectionStatisticsResponse, GetComponentStatesRequest,
     GetPartitionStatisticsRequest, GetPartitionStatisticsResponse, GetVersionRequest, GetVersionResponse,
     HasCollectionRequest, HasPartitionRequest, HybridSearchRequest, InsertRequest, ListAliasesRequest,
-    ListAliasesResponse, ListDatabasesRequest, ListDatabasesResponse, MutationResult, QueryRequest, QueryResults,
-    RenameCollectionRequest, RunAnalyzerRequest, RunAnalyzerResponse, SearchRequest, SearchResults,
-    ShowCollectionsRequest, ShowCollectionsResponse, ShowPartitionsRequest, ShowPartitionsResponse, UpsertRequest,
+    ListAliasesResponse, ListCredUsersRequest, ListCredUsersResponse, ListDatabasesRequest, ListDatabasesResponse,
+    ListPrivilegeGroupsRequest, ListPrivilegeGroupsResponse, MutationResult, OperatePrivilegeGroupRequest,
+    OperatePrivilegeRequest, OperatePrivilegeV2Request, OperateUserRoleRequest, QueryRequest, QueryResults,
+    RenameCollectionRequest, RestoreRbacMetaRequest, RunAnalyzerRequest, RunAnalyzerResponse, SearchRequest,
+    SearchResults, SelectGrantRequest, SelectGrantResponse, SelectRoleRequest, SelectRoleResponse, SelectUserRequest,
+    SelectUserResponse, ShowCollectionsRequest, ShowCollectionsResponse, ShowPartitionsRequest, ShowPartitionsResponse,
+    UpdateCredentialRequest, UpsertRequest,
 };
 use crate::pb::milvus::{
     AlterIndexRequest, CreateIndexRequest, DescribeIndexRequest, DescribeIndexResponse, DropIndexRequest, FlushRequest,
@@ -44,6 +51,8 @@ pub struct Gateway {
     pub catalog: Arc<Catalog>,
     pub datacoord: DataCoord,
     pub querycoord: QueryCoord,
+    pub accounts: Arc<Accounts>,
+    pub policy: Arc<PolicyBook>,
     pub oracle: Arc<Oracle>,
     pub health: Arc<Health>,
 }
@@ -64,6 +73,24 @@ impl Gateway {
             // 46 bits of milliseconds and 18 of a counter: positive until the year 4199.
             identifier: timestamp.cast_signed(),
         })
+    }
+
+    async fn describe_collection_seen(
+        &self,
+        asked: &Asked<DescribeCollectionRequest>,
+    ) -> Result<DescribeCollectionResponse, Failure> {
+        let described = self.catalog.describe_collection(asked, Which::Client).await?;
+        self.accounts.sight(&self.policy, &asked.call)?.check(&described)?;
+        Ok(described)
+    }
+
+    async fn show_collections_seen(
+        &self,
+        asked: &Asked<ShowCollectionsRequest>,
+    ) -> Result<ShowCollectionsResponse, Failure> {
+        let mut list = self.catalog.show_collections(asked).await?;
+        self.accounts.sight(&self.policy, &asked.call)?.filter(asked.database(&asked.message.db_name), &mut list);
+        Ok(list)
     }
 
     async fn timestamp(&self, asked: &Asked<AllocTimestampRequest>) -> Result<AllocTimestampResponse, Failure> {
@@ -103,9 +130,9 @@ impl MilvusService for Gateway {
         drop_collection(DropCollectionRequest) -> common::Status = |this, asked| this.catalog.drop_collection(asked);
         has_collection(HasCollectionRequest) -> BoolResponse = |this, asked| this.catalog.has_collection(asked);
         describe_collection(DescribeCollectionRequest) -> DescribeCollectionResponse =
-            |this, asked| this.catalog.describe_collection(asked, Which::Client);
+            |this, asked| this.describe_collection_seen(asked);
         show_collections(ShowCollectionsRequest) -> ShowCollectionsResponse =
-            |this, asked| this.catalog.show_collections(asked);
+            |this, asked| this.show_collections_seen(asked);
         batch_describe_collection(BatchDescribeCollectionRequest) -> BatchDescribeCollectionResponse =
             |this, asked| this.catalog.describe_collections(asked);
         get_collection_statistics(GetCollectionStatisticsRequest) -> GetCollectionStatisticsResponse =
@@ -145,6 +172,35 @@ impl MilvusService for Gateway {
         };
 
         // Users, roles and grants.
+        create_credential(CreateCredentialRequest) -> common::Status =
+            |this, asked| this.accounts.create_credential(asked);
+        update_credential(UpdateCredentialRequest) -> common::Status =
+            |this, asked| this.accounts.update_credential(asked);
+        delete_credential(DeleteCredentialRequest) -> common::Status =
+            |this, asked| this.accounts.delete_credential(asked);
+        list_cred_users(ListCredUsersRequest) -> ListCredUsersResponse = |this, asked| this.accounts.list_users(asked);
+        create_role(CreateRoleRequest) -> common::Status = |this, asked| this.accounts.create_role(asked);
+        alter_role(AlterRoleRequest) -> common::Status = |this, asked| this.accounts.alter_role(asked);
+        drop_role(DropRoleRequest) -> common::Status = |this, asked| this.accounts.drop_role(asked);
+        operate_user_role(OperateUserRoleRequest) -> common::Status =
+            |this, asked| this.accounts.operate_user_role(asked);
+        select_role(SelectRoleRequest) -> SelectRoleResponse = |this, asked| this.accounts.select_role(asked);
+        select_user(SelectUserRequest) -> SelectUserResponse = |this, asked| this.accounts.select_user(asked);
+        operate_privilege(OperatePrivilegeRequest) -> common::Status =
+            |this, asked| this.accounts.operate_privilege(asked);
+        operate_privilege_v2(OperatePrivilegeV2Request) -> common::Status =
+            |this, asked| this.accounts.operate_privilege_v2(asked);
+        select_grant(SelectGrantRequest) -> SelectGrantResponse = |this, asked| this.accounts.select_grant(asked);
+        backup_rbac(BackupRbacMetaRequest) -> BackupRbacMetaResponse = |this, asked| this.accounts.backup(asked);
+        restore_rbac(RestoreRbacMetaRequest) -> common::Status = |this, asked| this.accounts.restore(asked);
+        create_privilege_group(CreatePrivilegeGroupRequest) -> common::Status =
+            |this, asked| this.accounts.create_privilege_group(asked);
+        drop_privilege_group(DropPrivilegeGroupRequest) -> common::Status =
+            |this, asked| this.accounts.drop_privilege_group(asked);
+        list_privilege_groups(ListPrivilegeGroupsRequest) -> ListPrivilegeGroupsResponse =
+            |this, asked| this.accounts.list_privilege_groups(asked);
+        operate_privilege_group(OperatePrivilegeGroupRequest) -> common::Status =
+            |this, asked| this.accounts.operate_privilege_group(asked);
 
         // Indexes.
         create_index(CreateIndexRequest) -> common::Status = |this, asked| this.datacoord.create_index(asked);

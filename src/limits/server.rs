@@ -74,3 +74,13 @@ pub const REPLY_BYTES_MAX: usize = 64 << 20;
 pub const HEALTH_INTERVAL: Duration = Duration::from_millis(500);
 /// A node that cannot confirm a read for so long is not ready: longer than an election with default settings takes.
 pub const HEALTH_CONFIRM_WAIT: Duration = Duration::from_secs(2);
+
+/// Passwords that are hashed or compared at the same time: each takes a core for tens of milliseconds, and other calls
+/// need the cores as well.
+pub const PASSWORD_HASHES_AT_ONCE: usize = 2;
+
+/// Calls that wait for that; more are refused.
+pub const PASSWORD_HASHES_WAITING_MAX: usize = 256;
+
+/// Verified tokens that a node remembers; a user's clients share one.
+pub const VERIFIED_TOKENS_MAX: usize = 16_384;

@@ -5,30 +5,38 @@ use std::sync::Arc;
 use tonic::{Request, Response, Status};
 
 use super::{Catalog, Which, allocate_after};
+use crate::access::Accounts;
 use crate::failure::Failure;
 use crate::handler::{Asked, handlers};
 use crate::health::Health;
 use crate::leader::tso::Oracle;
 use crate::pb::common;
+use crate::pb::internal::{CredentialInfo, ListPolicyRequest, ListPolicyResponse};
 use crate::pb::milvus::{
-    AlterAliasRequest, AlterCollectionRequest, BoolResponse, CheckHealthRequest, CheckHealthResponse, ComponentStates,
-    CreateAliasRequest, CreateCollectionRequest, CreateDatabaseRequest, CreatePartitionRequest, DescribeAliasRequest,
-    DescribeAliasResponse, DescribeCollectionRequest, DescribeCollectionResponse, DropAliasRequest,
-    DropCollectionRequest, DropDatabaseRequest, DropPartitionRequest, GetComponentStatesRequest, HasCollectionRequest,
-    HasPartitionRequest, ListAliasesRequest, ListAliasesResponse, ListDatabasesRequest, ListDatabasesResponse,
-    RenameCollectionRequest, ShowCollectionsRequest, ShowCollectionsResponse, ShowPartitionsRequest,
-    ShowPartitionsResponse,
+    AlterAliasRequest, AlterCollectionRequest, AlterRoleRequest, BackupRbacMetaRequest, BackupRbacMetaResponse,
+    BoolResponse, CheckHealthRequest, CheckHealthResponse, ComponentStates, CreateAliasRequest,
+    CreateCollectionRequest, CreateDatabaseRequest, CreatePartitionRequest, CreatePrivilegeGroupRequest,
+    CreateRoleRequest, DeleteCredentialRequest, DescribeAliasRequest, DescribeAliasResponse, DescribeCollectionRequest,
+    DescribeCollectionResponse, DropAliasRequest, DropCollectionRequest, DropDatabaseRequest, DropPartitionRequest,
+    DropPrivilegeGroupRequest, DropRoleRequest, GetComponentStatesRequest, HasCollectionRequest, HasPartitionRequest,
+    ListAliasesRequest, ListAliasesResponse, ListCredUsersRequest, ListCredUsersResponse, ListDatabasesRequest,
+    ListDatabasesResponse, ListPrivilegeGroupsRequest, ListPrivilegeGroupsResponse, OperatePrivilegeGroupRequest,
+    OperatePrivilegeRequest, OperateUserRoleRequest, RenameCollectionRequest, RestoreRbacMetaRequest,
+    SelectGrantRequest, SelectGrantResponse, SelectRoleRequest, SelectRoleResponse, SelectUserRequest,
+    SelectUserResponse, ShowCollectionsRequest, ShowCollectionsResponse, ShowPartitionsRequest, ShowPartitionsResponse,
 };
 use crate::pb::rootcoord::root_coord_server::RootCoord;
 use crate::pb::rootcoord::{
     AllocIdRequest, AllocIdResponse, AllocTimestampRequest, AllocTimestampResponse, AlterDatabaseRequest,
-    DescribeDatabaseRequest, DescribeDatabaseResponse, ShowCollectionIDsRequest, ShowCollectionIDsResponse,
+    DescribeDatabaseRequest, DescribeDatabaseResponse, GetCredentialRequest, GetCredentialResponse,
+    ShowCollectionIDsRequest, ShowCollectionIDsResponse,
 };
 
 /// The service; cheap to clone.
 #[derive(Clone)]
 pub struct RootCoordService {
     pub catalog: Arc<Catalog>,
+    pub accounts: Arc<Accounts>,
     pub oracle: Arc<Oracle>,
     pub health: Arc<Health>,
 }
@@ -109,5 +117,33 @@ impl RootCoord for RootCoordService {
         };
 
         // Users, roles and grants.
+        create_credential(CredentialInfo) -> common::Status = |this, asked| this.accounts.create_hashed(asked);
+        update_credential(CredentialInfo) -> common::Status = |this, asked| this.accounts.update_hashed(asked);
+        delete_credential(DeleteCredentialRequest) -> common::Status =
+            |this, asked| this.accounts.delete_credential(asked);
+        list_cred_users(ListCredUsersRequest) -> ListCredUsersResponse = |this, asked| this.accounts.list_users(asked);
+        get_credential(GetCredentialRequest) -> GetCredentialResponse =
+            |this, asked| this.accounts.get_credential(asked);
+        create_role(CreateRoleRequest) -> common::Status = |this, asked| this.accounts.create_role(asked);
+        alter_role(AlterRoleRequest) -> common::Status = |this, asked| this.accounts.alter_role(asked);
+        drop_role(DropRoleRequest) -> common::Status = |this, asked| this.accounts.drop_role(asked);
+        operate_user_role(OperateUserRoleRequest) -> common::Status =
+            |this, asked| this.accounts.operate_user_role(asked);
+        select_role(SelectRoleRequest) -> SelectRoleResponse = |this, asked| this.accounts.select_role(asked);
+        select_user(SelectUserRequest) -> SelectUserResponse = |this, asked| this.accounts.select_user(asked);
+        operate_privilege(OperatePrivilegeRequest) -> common::Status =
+            |this, asked| this.accounts.operate_prepared(asked);
+        select_grant(SelectGrantRequest) -> SelectGrantResponse = |this, asked| this.accounts.select_grant(asked);
+        list_policy(ListPolicyRequest) -> ListPolicyResponse = |this, asked| this.accounts.list_policy(asked);
+        backup_rbac(BackupRbacMetaRequest) -> BackupRbacMetaResponse = |this, asked| this.accounts.backup(asked);
+        restore_rbac(RestoreRbacMetaRequest) -> common::Status = |this, asked| this.accounts.restore(asked);
+        create_privilege_group(CreatePrivilegeGroupRequest) -> common::Status =
+            |this, asked| this.accounts.create_privilege_group(asked);
+        drop_privilege_group(DropPrivilegeGroupRequest) -> common::Status =
+            |this, asked| this.accounts.drop_privilege_group(asked);
+        list_privilege_groups(ListPrivilegeGroupsRequest) -> ListPrivilegeGroupsResponse =
+            |this, asked| this.accounts.list_privilege_groups(asked);
+        operate_privilege_group(OperatePrivilegeGroupRequest) -> common::Status =
+            |this, asked| this.accounts.operate_privilege_group(asked);
     }
 }

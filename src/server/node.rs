@@ -2,9 +2,11 @@
 
 use std::sync::Arc;
 
+use crate::access::{Accounts, GrantService, Guard, Hasher, PolicyBook, RootTask};
 use crate::admin::{self, AdminService, MemberCalls};
 use crate::call::Requests;
 use crate::config::Config;
+use crate::config::{Config, Security};
 use crate::datacoord::DataCoord;
 use crate::etcd::HistoryTask;
 use crate::etcd::lessor::Lessor;
@@ -27,11 +29,12 @@ use crate::shutdown::{self, Shutdown, Trigger};
 
 use super::etcd::{EtcdServices, EtcdSettings};
 
-/// Which secret guards which listener; `None` leaves it open.
+/// Which secret guards which listener (`None` leaves it open), and what clients must show.
 #[derive(Clone, Default)]
 pub struct Access {
     pub secret: Option<String>,
     pub internal_secret: Option<String>,
+    pub security: Arc<Security>,
 }
 
 impl Access {
@@ -39,7 +42,7 @@ impl Access {
         // Without a secret (loopback only) peers still show the proof of an empty one: other protocols' calls end here.
         let secret = config.cluster.secret.as_ref().map(|secret| secret.expose().to_owned()).unwrap_or_default();
         let internal_secret = config.internal_needs_secret().then(|| secret.clone());
-        Access { secret: Some(secret), internal_secret }
+        Access { secret: Some(secret), internal_secret, security: Arc::new(config.security.clone()) }
     }
 }
 
@@ -63,6 +66,7 @@ pub struct Node {
     pub(super) gateway: Gateway,
     pub(super) rootcoord: RootCoordService,
     pub(super) timestamps: TimestampService,
+    pub(super) grants: GrantService,
     pub(super) admin: Option<AdminServer<AdminService>>,
     pub(super) etcd: Option<EtcdServices>,
     /// Ends the calls of clients: streams at once, others once they are answered.
@@ -71,6 +75,8 @@ pub struct Node {
     proposer: Arc<Proposer>,
     lessor: Arc<Lessor>,
     history: Arc<HistoryTask>,
+    root: Arc<RootTask>,
+    pub(super) policy: Arc<PolicyBook>,
 }
 
 impl Node {
@@ -90,7 +96,15 @@ impl Node {
         let proposer = Proposer::new(replica.clone(), clock);
         let ledger = Ledger::new(replica.clone(), proposer.clone(), oracle.clone(), limits);
         let (datacoord, querycoord) = (DataCoord::new(ledger.clone()), QueryCoord::new(ledger.clone()));
-        let catalog = Catalog::new(ledger);
+        let catalog = Catalog::new(ledger.clone());
+        let hasher = Hasher::new(access.security.bcrypt_cost);
+        let accounts = Accounts::new(ledger, hasher.clone(), access.security.clone());
+        let root = RootTask::new(replica.clone(), proposer.clone(), hasher.clone(), access.security.clone());
+        let policy = PolicyBook::new(replica.clone());
+        let guard = match access.security.authorization_enabled {
+            true => Some(Guard::new(replica.clone(), policy.clone(), hasher, access.security.clone())?),
+            false => None,
+        };
         let health = Health::new(replica.clone());
         let requests = Requests::new(replica.node_id(), boot);
         let lessor = Lessor::new(replica.clone(), proposer.clone(), Arc::new(SystemClock::default()));
@@ -104,22 +118,35 @@ impl Node {
             metrics.clone(),
         );
         let (stop_calls, calls_stop) = shutdown::channel();
-        let ingress = Ingress::new(replica.clone(), peers.clone(), requests, metrics.clone(), calls_stop.clone())?;
+        let ingress =
+            Ingress::new(replica.clone(), peers.clone(), requests, metrics.clone(), calls_stop.clone(), guard)?;
         let etcd = etcd.guard.map(|guard| EtcdServices::new(replica.clone(), relay.clone(), guard));
         if let Some(etcd) = &etcd {
             etcd.register(&metrics, lessor.clone());
         }
         Ok(Node {
-            access,
             gateway: Gateway {
                 catalog: catalog.clone(),
                 datacoord,
                 querycoord,
+                accounts: accounts.clone(),
+                policy: policy.clone(),
                 oracle: oracle.clone(),
                 health: health.clone(),
             },
-            rootcoord: RootCoordService { catalog, oracle: oracle.clone(), health: health.clone() },
+            rootcoord: RootCoordService {
+                catalog,
+                accounts: accounts.clone(),
+                oracle: oracle.clone(),
+                health: health.clone(),
+            },
             timestamps: TimestampService::new(oracle.clone()),
+            grants: GrantService {
+                accounts,
+                policy: policy.clone(),
+                replica: replica.clone(),
+                security: access.security.clone(),
+            },
             admin: None,
             etcd,
             stop_calls,
@@ -134,6 +161,9 @@ impl Node {
             proposer,
             lessor,
             history,
+            root,
+            policy,
+            access,
         })
     }
 
@@ -156,6 +186,6 @@ impl Node {
         let clocks = Arc::new(PeerClocks::new(self.replica.clone(), self.peers.clone()));
         let keeper = Keeper::new(self.oracle.clone(), self.replica.clone(), self.proposer.clone(), clocks);
         let eraser = Eraser::new(self.replica.clone(), self.proposer.clone());
-        vec![Arc::new(keeper), self.lessor.clone(), self.history.clone(), eraser]
+        vec![Arc::new(keeper), self.lessor.clone(), self.history.clone(), eraser, self.root.clone()]
     }
 }

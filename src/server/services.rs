@@ -10,6 +10,7 @@ use super::node::Node;
 use crate::http;
 use crate::limits;
 use crate::pb::FILE_DESCRIPTOR_SET;
+use crate::pb::access::access_server::AccessServer;
 use crate::pb::milvus::milvus_service_server::MilvusServiceServer;
 use crate::pb::relay::relay_server::RelayServer;
 use crate::pb::rootcoord::root_coord_server::RootCoordServer;
@@ -19,6 +20,7 @@ const MILVUS: &str = "milvus.proto.milvus.MilvusService";
 const ROOT_COORD: &str = "milvus.proto.rootcoord.RootCoord";
 const TIMESTAMP: &str = "roost.tso.v1.Timestamp";
 const ADMIN: &str = "roost.admin.v1.Admin";
+const ACCESS: &str = "roost.access.v1.Access";
 const HEALTH: &str = "grpc.health.v1.Health";
 
 macro_rules! limited {
@@ -44,12 +46,13 @@ pub(super) fn client(node: &Node, health: HealthServer<impl HealthApi>) -> Resul
 pub(super) fn internal(node: &Node, health: HealthServer<impl HealthApi>) -> Result<Routes, ReflectionError> {
     let routes = Routes::new(limited!(RootCoordServer<_>, node.rootcoord.clone()))
         .add_service(limited!(TimestampServer<_>, node.timestamps.clone()))
+        .add_service(limited!(AccessServer<_>, node.grants.clone()))
         .add_service(health);
     let routes = match &node.admin {
         Some(admin) => routes.add_service(admin.clone()),
         None => routes,
     };
-    reflecting(routes, &[ROOT_COORD, TIMESTAMP, ADMIN, HEALTH])
+    reflecting(routes, &[ROOT_COORD, TIMESTAMP, ACCESS, ADMIN, HEALTH])
 }
 
 /// Raft's services and everything that may be forwarded.
@@ -61,7 +64,8 @@ pub(super) fn peer(node: &Node, raft: Routes) -> Routes {
         .add_service(relay)
         .add_service(limited!(MilvusServiceServer<_>, node.gateway.clone()))
         .add_service(limited!(RootCoordServer<_>, node.rootcoord.clone()))
-        .add_service(limited!(TimestampServer<_>, node.timestamps.clone()));
+        .add_service(limited!(TimestampServer<_>, node.timestamps.clone()))
+        .add_service(limited!(AccessServer<_>, node.grants.clone()));
     match &node.admin {
         Some(admin) => routes.add_service(admin.clone()),
         None => routes,
@@ -84,7 +88,7 @@ pub(super) fn health(node: &Node) -> (HealthServer<impl HealthApi + use<>>, Join
     let (reporter, server) = tonic_health::server::health_reporter();
     let (health, mut leadership) = (node.health.clone(), node.replica.leadership());
     // The empty name is the node as a whole.
-    let mut names = vec!["", MILVUS, ROOT_COORD, TIMESTAMP, ADMIN];
+    let mut names = vec!["", MILVUS, ROOT_COORD, TIMESTAMP, ACCESS, ADMIN];
     names.extend(node.etcd.iter().flat_map(|_| etcd::NAMES));
     let task = tokio::spawn(async move {
         loop {

@@ -1,5 +1,6 @@
 //! Three whole servers on loopback over replicas in memory, spoken to as clients do.
 
+mod access;
 mod etcd;
 mod fuzz;
 mod lasting;
@@ -20,10 +21,12 @@ use tonic::{Code, Request};
 
 use super::*;
 use crate::admin::tests::MemoryNode;
+use crate::config::Security;
 use crate::etcd::access::Guard;
 use crate::forward::secret_proof;
 use crate::limits::Limits;
 use crate::metrics::Metrics;
+use crate::pb::admin::admin_client::AdminClient;
 use crate::pb::common::KeyValuePair;
 use crate::pb::milvus::milvus_service_client::MilvusServiceClient;
 use crate::pb::milvus::*;
@@ -68,6 +71,12 @@ async fn cluster() -> Vec<Running> {
 
 /// Three nodes whose etcd API is guarded like that.
 async fn cluster_with(guard: Option<Guard>) -> Vec<Running> {
+    cluster_secured(guard, Security { bcrypt_cost: 4, ..Security::default() }).await
+}
+
+/// The same whose clients are checked like that.
+async fn cluster_secured(guard: Option<Guard>, security: Security) -> Vec<Running> {
+    let security = Arc::new(security);
     let tables = Arc::default();
     let admin = MemoryNode::leading();
     let mut nodes = Vec::new();
@@ -78,7 +87,7 @@ async fn cluster_with(guard: Option<Guard>) -> Vec<Running> {
         let name = |listener: &Listener| listener.address().unwrap().to_string();
         let (client, internal) = (name(&listeners.client), name(&listeners.internal));
         let (peer, http) = (name(&listeners.peer), name(&listeners.http));
-        let access = Access { secret: Some(SECRET.into()), internal_secret: None };
+        let access = Access { secret: Some(SECRET.into()), internal_secret: None, security: security.clone() };
         let settings = OracleSettings { window_ms: 3000, max_clock_ahead_ms: 60_000 };
         let etcd = EtcdSettings { guard: guard.clone(), auto_compaction_revisions: 0 };
         let metrics = Arc::new(Metrics::new());
@@ -383,6 +392,22 @@ async fn the_peer_listener_wants_the_secret_and_outside_stamps_are_worthless() {
         let found = client.describe_collection(describe(name)).await.unwrap().into_inner();
         assert_eq!(found.status.unwrap().code, 0, "{name}");
     }
+}
+
+/// A follower used to pass any known method on to the leader's peer listener, which serves them all.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_client_listener_does_not_serve_is_not_passed_on_from_there() {
+    let nodes = cluster().await;
+    for node in &nodes {
+        let mut rootcoord = RootCoordClient::new(dial(&node.client).await);
+        let refused = rootcoord.alloc_id(AllocIdRequest { count: 1, ..Default::default() }).await.unwrap_err();
+        assert_eq!(refused.code(), Code::Unimplemented);
+        let mut admin = AdminClient::new(dial(&node.client).await);
+        let refused = admin.member_remove(crate::pb::admin::MemberRemoveRequest { id: 3 }).await.unwrap_err();
+        assert_eq!(refused.code(), Code::Unimplemented);
+    }
+    let served = nodes[1].rootcoord().await.alloc_id(AllocIdRequest { count: 1, ..Default::default() }).await.unwrap();
+    assert_eq!(served.into_inner().count, 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -4,6 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+pub use super::access::AccessCommand;
 pub use super::alias::AliasCommand;
 pub use super::collection::{CollectionChange, CreateCollection, DropCollection, EraseCollection, RenameCollection};
 pub use super::database::{AlterDatabase, CreateDatabase, DropDatabase};
@@ -34,6 +35,7 @@ pub enum Command {
     Alias(AliasCommand),
     Index(IndexCommand),
     Load(LoadCommand),
+    Access(AccessCommand),
 }
 
 impl Command {
@@ -55,6 +57,8 @@ impl Command {
             | Command::Alias(_)
             | Command::Index(_)
             | Command::Load(_) => 4,
+            Command::Collection(_) | Command::AlterDatabase(_) | Command::Alias(_) => 4,
+            Command::Access(_) => 4,
         }
     }
 
@@ -76,6 +80,7 @@ impl Command {
             Command::Alias(command) => command.name(),
             Command::Index(command) => command.name(),
             Command::Load(command) => command.name(),
+            Command::Access(command) => command.name(),
         }
     }
 
@@ -97,6 +102,7 @@ impl Command {
             Command::Alias(command) => command.apply(step),
             Command::Index(command) => command.apply(step),
             Command::Load(command) => command.apply(step),
+            Command::Access(command) => command.apply(step),
         }
     }
 }
@@ -120,6 +126,7 @@ impl fmt::Display for Command {
             Command::Alias(command) => command.fmt(f),
             Command::Index(command) => command.fmt(f),
             Command::Load(command) => command.fmt(f),
+            Command::Access(command) => command.fmt(f),
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::access::AccessEvent;
 use super::keyspace::KeysChanged;
 
 /// One change. Ids and names only: whoever wants the row reads it at that revision or later.
@@ -101,4 +102,6 @@ pub enum Event {
     LoadEnded {
         collection_id: i64,
     },
+    /// Users, roles, grants, privilege groups.
+    Access(AccessEvent),
 }

@@ -77,6 +77,18 @@ pub const MAX_LEASE_TTL_S: i64 = 9_000_000_000;
 pub const RECLAIM_ROWS: usize = 1024;
 /// Bytes of history that one step of reclaiming looks at.
 pub const RECLAIM_BYTES: usize = 4 << 20;
+/// The longest hash of a password. bcrypt's take 60 bytes; another algorithm's may be longer.
+pub const MAX_HASH_BYTES: usize = 256;
+/// The longest description of a user or a role (Milvus: proxy.maxUserDescriptionLength, proxy.maxRoleDescriptionLength).
+pub const MAX_DESCRIPTION_BYTES: usize = 1024;
+/// Grants in the cluster: every node compiles all of them, and a role that is dropped by force takes its own along.
+pub const MAX_GRANTS: u64 = 1 << 18;
+/// Custom privilege groups in the cluster: they are listed whole.
+pub const MAX_PRIVILEGE_GROUPS: usize = 1024;
+/// Names in one privilege group: there are fewer than a hundred privileges.
+pub const MAX_GROUP_PRIVILEGES: usize = 256;
+/// The longest condition of a grant, an expression that people write.
+pub const MAX_CONDITION_BYTES: usize = 1024;
 /// Keys and values above this do not travel in an event: it is held for every subscriber.
 pub const MAX_EVENT_BYTES: usize = 16 << 10;
 

@@ -36,6 +36,18 @@
 //! | 0x62 | lease's key           | lease i64, key bytes        | `Present`        |
 //! | 0x80 | index                 | collection, index i64       | `Index`          |
 //! | 0x90 | load                  | collection i64              | `Load`           |
+//! | 0x70 | user                  | name                        | `User`           |
+//! | 0x71 | role                  | name                        | `Role`           |
+//! | 0x72 | user's role           | user n, role                | `Present`        |
+//! | 0x73 | role's user           | role n, user                | `Present`        |
+//! | 0x74 | grant                 | the grant                   | `Grant`          |
+//! | 0x75 | object's grant        | database n, object n, grant | `Present`        |
+//! | 0x76 | group's grant         | group n, the grant          | `Present`        |
+//! | 0x77 | privilege group       | name                        | `PrivilegeGroup` |
+//! | 0x78 | access totals         |                             | `AccessTotals`   |
+//!
+//! `n` is a name that is not the last part: a byte of length stands before it. A grant is role n, object type u8 (Milvus'
+//! number), database n, object n, privilege.
 //!
 //! The etcd key space has spaces of its own, so that a user's key is the key and sorts as etcd says. What `KEYS` says
 //! now, the other two say for every revision; they are not in the state hash.
@@ -53,6 +65,7 @@
 //! A collection that is being dropped has a row in `collection`, in state Dropping, and one in `dropping collection`,
 //! as long as something of it is left; its name, its place in the database and its counts are gone already.
 
+pub mod access;
 mod alias;
 mod channel;
 mod clock;
@@ -92,8 +105,9 @@ pub use alias::AliasCommand;
 pub use channel::PCHANNELS;
 pub use clock::physical_ms;
 pub use command::{
-    AllocId, AlterCollectionProperties, AlterDatabase, CollectionChange, Command, CreateCollection, CreateDatabase,
-    CreatePartition, DropCollection, DropDatabase, DropPartition, EraseCollection, ExtendTso, RenameCollection,
+    AccessCommand, AllocId, AlterCollectionProperties, AlterDatabase, CollectionChange, Command, CreateCollection,
+    CreateDatabase, CreatePartition, DropCollection, DropDatabase, DropPartition, EraseCollection, ExtendTso,
+    RenameCollection,
 };
 pub use entry::{Entry, RequestId};
 pub use event::Event;

@@ -81,7 +81,7 @@ fn fault(name: &str) -> Option<Fault> {
 }
 
 /// The name as a message shows it: a megabyte of nonsense must not become a stored reply.
-pub(super) fn shown(name: &str) -> &str {
+pub fn shown(name: &str) -> &str {
     let mut end = name.len().min(MAX_NAME_BYTES + 1);
     while !name.is_char_boundary(end) {
         end -= 1;

@@ -78,6 +78,8 @@ pub enum Reply {
     },
     Index(IndexReply),
     Load(LoadReply),
+    /// Or it was so already.
+    AccessChanged,
 }
 
 impl Reply {

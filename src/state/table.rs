@@ -15,7 +15,7 @@ pub trait Key: Sized {
     fn read(bytes: &mut &[u8]) -> Option<Self>;
 }
 
-/// A key part of fixed width, after which others may follow.
+/// A key part that says where it ends, so that others may follow.
 pub trait FixedKey: Key {}
 
 macro_rules! integer_keys {
@@ -65,6 +65,50 @@ impl Key for Vec<u8> {
         Some(std::mem::take(bytes).to_vec())
     }
 }
+
+/// A text of at most 255 bytes that is not the last part of its key: a byte of length, then the text. Such parts sort by
+/// length first.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Name(String);
+
+impl Name {
+    /// Whoever stores a name has checked its length; a longer one is cut.
+    pub fn write_text(text: &str, out: &mut Vec<u8>) {
+        let bytes = text.as_bytes();
+        let length = u8::try_from(bytes.len()).unwrap_or(u8::MAX);
+        out.push(length);
+        out.extend(bytes.iter().take(length.into()));
+    }
+}
+
+impl From<String> for Name {
+    fn from(text: String) -> Self {
+        Name(text)
+    }
+}
+
+impl From<Name> for String {
+    fn from(name: Name) -> Self {
+        name.0
+    }
+}
+
+impl Key for Name {
+    fn write(&self, out: &mut Vec<u8>) {
+        Self::write_text(&self.0, out);
+    }
+    fn read(bytes: &mut &[u8]) -> Option<Self> {
+        let (text, rest) = bytes
+            .split_at_checked(1)
+            .and_then(|(length, rest)| rest.split_at_checked(usize::from(*length.first()?)))?;
+        let name = String::from_utf8(text.to_vec()).ok()?;
+        *bytes = rest;
+        Some(Name(name))
+    }
+}
+impl FixedKey for Name {}
+
+impl<A: FixedKey, B: FixedKey> FixedKey for (A, B) {}
 
 impl Key for () {
     fn write(&self, _: &mut Vec<u8>) {}

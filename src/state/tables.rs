@@ -1,6 +1,7 @@
 //! Every table of the state machine. The page in `mod.rs` explains them; tags are never reused.
 
-use super::table::Table;
+use super::access::GrantKey;
+use super::table::{Name, Table};
 use crate::pb::store;
 
 pub const CLOCK: Table<(), store::Clock> = Table::new(0x01, "clock");
@@ -56,3 +57,21 @@ pub const KEY_SPACE: Table<(), store::KeySpace> = Table::new(0x60, "key space");
 pub const LEASES: Table<i64, store::Lease> = Table::new(0x61, "lease");
 /// By lease id, the key's bytes.
 pub const LEASE_KEYS: Table<(i64, Vec<u8>), store::Present> = Table::new(0x62, "lease's key");
+
+/// By name.
+pub const USERS: Table<String, store::User> = Table::new(0x70, "user");
+/// By name.
+pub const ROLES: Table<String, store::Role> = Table::new(0x71, "role");
+/// By user, role.
+pub const USER_ROLES: Table<(Name, String), store::Present> = Table::new(0x72, "user's role");
+/// By role, user.
+pub const ROLE_USERS: Table<(Name, String), store::Present> = Table::new(0x73, "role's user");
+/// By role, object type, database, object, privilege.
+pub const GRANTS: Table<GrantKey, store::Grant> = Table::new(0x74, "grant");
+/// By database, object, grant: of the grants that name an object.
+pub const OBJECT_GRANTS: Table<((Name, Name), GrantKey), store::Present> = Table::new(0x75, "object's grant");
+/// By group, grant: of the grants of custom privilege groups.
+pub const GROUP_GRANTS: Table<(Name, GrantKey), store::Present> = Table::new(0x76, "group's grant");
+/// By name.
+pub const PRIVILEGE_GROUPS: Table<String, store::PrivilegeGroup> = Table::new(0x77, "privilege group");
+pub const ACCESS_TOTALS: Table<(), store::AccessTotals> = Table::new(0x78, "access totals");

@@ -4,6 +4,7 @@ use std::io;
 
 use roost_raft::kv::Read;
 
+use super::access::AccessView;
 use super::tables::{
     ALIASES, COLLECTION_NAMES, COLLECTIONS, DATABASE_COLLECTIONS, DATABASE_NAMES, DATABASE_USE, DATABASES, DROPPING,
     LOADS, PARTITIONS, TOTALS, TSO_BOUND,
@@ -20,6 +21,11 @@ pub struct View<'a> {
 impl<'a> View<'a> {
     pub fn new(read: &'a dyn Read) -> Self {
         View { read }
+    }
+
+    /// Users, roles and grants.
+    pub fn access(&self) -> AccessView<'a> {
+        AccessView::new(self.read)
     }
 
     /// Empty: the default database.

@@ -20,8 +20,10 @@ NODES = (1, 2, 3)
 
 
 class LocalCluster:
-    def __init__(self, home: Path):
+    def __init__(self, home: Path, **settings: str):
+        """`settings` are environment variables of the nodes: ROOST_SECTION_KEY."""
         self.home = home
+        self.settings = settings
         self.offset = free_port_offset()
         self.acknowledged: set[str] = set()  # names of the collections that must be there
         self.findings: list[str] = []  # measurements, printed at the end of the run
@@ -29,7 +31,8 @@ class LocalCluster:
         self._clients: dict[int, MilvusClient] = {}
 
     def command(self, *arguments: str) -> str:
-        environment = os.environ | {"ROOST_HOME": str(self.home), "ROOST_PORT_OFFSET": str(self.offset)}
+        own = {"ROOST_HOME": str(self.home), "ROOST_PORT_OFFSET": str(self.offset)}
+        environment = os.environ | own | self.settings
         done = subprocess.run(
             [CHECKOUT / "scripts/cluster", *arguments],
             env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=180,

@@ -15,7 +15,7 @@ use crate::state::limits::ERASED_ROWS;
 use crate::state::reply::Reply;
 use crate::state::step::{Outcome, Step};
 use crate::state::tables::{COLLECTION_NAMES, COLLECTIONS, DATABASE_COLLECTIONS, DROPPING};
-use crate::state::{alias, channel, database, index, load, name, partition, totals};
+use crate::state::{access, alias, channel, database, index, load, name, partition, totals};
 
 /// Idempotent: dropping what is not there is a success.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -57,6 +57,7 @@ impl DropCollection {
         if erase(step.txn, &mut row, most)? {
             DROPPING.put(step.txn, &(database_id, id), &store::Present {});
         }
+        access::forget_object(step, name::database_or_default(&self.database), &row.name)?;
         step.events.push(Event::CollectionDropped { database_id, collection_id: id, name: row.name });
         Ok(Reply::CollectionDropped { collection_id: Some(id) })
     }

@@ -13,7 +13,7 @@ use crate::state::limits::Limits;
 use crate::state::reply::Reply;
 use crate::state::step::{Outcome, Step};
 use crate::state::tables::{COLLECTION_NAMES, COLLECTIONS, DATABASE_COLLECTIONS};
-use crate::state::{alias, database, name};
+use crate::state::{access, alias, database, name};
 
 /// Says that a database's data is encrypted; such a collection stays where its key is.
 const ENCRYPTED: &str = "cipher.enabled";
@@ -75,6 +75,7 @@ impl RenameCollection {
             database::add_collection(step.txn, &to, &self.limits)?;
             database::remove_collection(step.txn, from.id)?;
         }
+        access::rename_object(step, (&from.name, &self.name), (&to.name, &self.new_name))?;
         self.move_rows(step, row, &to)
     }
 

@@ -5,8 +5,10 @@ use proptest::prelude::*;
 use roost_raft::kv::{Read, Space, Txn};
 use roost_raft::machine::Machine;
 
+use super::access::*;
 use super::support::*;
 use crate::pb::store;
+use crate::state::access::*;
 use crate::state::*;
 
 /// The id of the collection that [`world`] leaves half dropped.
@@ -37,6 +39,13 @@ fn world() -> World {
     world.run(drop_alias("", "atlas"));
     world.run(drop_collection("", "maps"));
     leave_half_dropped(&mut world, DROPPING);
+    world.run(access(root()));
+    world.run(access(create_user("a")));
+    world.run(access(create_role("r")));
+    world.run(access(bind("a", "r", true)));
+    world.run(access(create_group("g")));
+    world.run(access(change_group("g", &[("Load", Some(PrivilegeLevel::Collection))], true)));
+    world.run(access(AccessCommand::Grant(grant(key("r", "books", "g"), true))));
     world
 }
 
@@ -90,6 +99,13 @@ fn commands(books: i64) -> Vec<Entry> {
         erase_collection(DROPPING),
         drop_collection("shelf", "books"),
         drop_database("shelf"),
+        access(create_user("b")),
+        access(bind("a", "r", false)),
+        access(AccessCommand::Grant(grant(key("r", "maps", "*"), false))),
+        access(change_group("g", &[("Load", Some(PrivilegeLevel::Collection))], false)),
+        access(AccessCommand::DropGroup(DropGroup { name: "g".into() })),
+        access(AccessCommand::DropRole(DropRole { name: "r".into(), force: true })),
+        access(AccessCommand::DropUser(DropUser { name: "a".into() })),
     ];
     let stamped = [
         (Some(request(3)), alloc(1)),

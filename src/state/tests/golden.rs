@@ -8,6 +8,7 @@ use super::support::*;
 use crate::error::Rejection;
 use crate::pb::etcd::api;
 use crate::pb::store;
+use crate::state::access::*;
 use crate::state::keyspace::{KeyspaceCommand, KeyspaceError, KeyspaceReply};
 use crate::state::*;
 
@@ -56,6 +57,63 @@ fn commands() -> Vec<(&'static str, Command)> {
         ("drop alias", drop_alias("a", "b")),
         ("alter alias", alter_alias("a", "b", "c")),
     ]
+    .into_iter()
+    .chain(access_commands().into_iter().map(|(name, command)| (name, Command::Access(command))))
+    .collect()
+}
+
+fn access_commands() -> Vec<(&'static str, AccessCommand)> {
+    let key = GrantKey {
+        role: "r".into(),
+        object_type: ObjectType::Global,
+        database: "d".into(),
+        object: "*".into(),
+        privilege: "g".into(),
+    };
+    let grant = Grant { key: key.clone(), grantor: "root".into(), of_group: true };
+    let user = |name: &str, description: &str| (name.to_owned(), description.to_owned());
+    let (name, description) = user("u", "d");
+    let update = UpdateUser {
+        name: name.clone(),
+        password_hash: Some("h".into()),
+        description: Some(description.clone()),
+        known: Some(7),
+    };
+    let create = CreateUser { name: name.clone(), password_hash: "h".into(), description, max_users: 100 };
+    let (role, description) = user("r", "d");
+    let members = vec![
+        GroupMember { name: "Load".into(), level: Some(PrivilegeLevel::Collection) },
+        GroupMember { name: "h".into(), level: None },
+    ];
+    let restore = Restore {
+        users: vec![RestoredUser { name: name.clone(), password_hash: "h".into(), roles: vec![role.clone()] }],
+        roles: vec![(role.clone(), description.clone())],
+        grants: vec![grant.clone()],
+        groups: vec![("g".into(), members.clone())],
+        max_users: 100,
+        max_roles: 10,
+    };
+    use AccessCommand as A;
+    vec![
+        ("create root", A::CreateRoot(CreateRoot { password_hash: "h".into(), grants: vec![grant.clone()] })),
+        ("create user", A::CreateUser(create)),
+        ("update user", A::UpdateUser(update)),
+        ("drop user", A::DropUser(DropUser { name: name.clone() })),
+        (
+            "create role",
+            A::CreateRole(CreateRole { name: role.clone(), description: description.clone(), max_roles: 10 }),
+        ),
+        ("alter role", A::AlterRole(AlterRole { name: role.clone(), description })),
+        ("drop role", A::DropRole(DropRole { name: role.clone(), force: true })),
+        ("bind role", A::BindRole(BindRole { user: name, role, bind: true })),
+        ("grant", A::Grant(grant)),
+        ("revoke", A::Revoke(Revoke { key: key.clone() })),
+        ("set condition", A::SetCondition(SetCondition { key, condition: "true".into() })),
+        ("create group", A::CreateGroup(CreateGroup { name: "g".into() })),
+        ("drop group", A::DropGroup(DropGroup { name: "g".into() })),
+        ("change group", A::ChangeGroup(ChangeGroup { name: "g".into(), members, add: true })),
+        ("restore", A::Restore(restore)),
+    ]
 }
 
 #[test]
@@ -100,6 +158,7 @@ fn replies() {
         ("database altered", Reply::DatabaseAltered { database_id: 100, changed: true }),
         ("alias set", Reply::AliasSet { collection_id: 100, changed: true }),
         ("alias dropped", Reply::AliasDropped { collection_id: Some(100) }),
+        ("access changed", Reply::AccessChanged),
     ]
     .into_iter()
     .map(|(name, reply)| (name, reply.encode().unwrap()))
@@ -109,6 +168,13 @@ fn replies() {
 
 #[test]
 fn keys() {
+    let grant = GrantKey {
+        role: "r".into(),
+        object_type: ObjectType::User,
+        database: "d".into(),
+        object: "o".into(),
+        privilege: "g".into(),
+    };
     let found = [
         ("clock", tables::CLOCK.key(&())),
         ("id counter", tables::ID_COUNTER.key(&())),
@@ -132,6 +198,15 @@ fn keys() {
         ("key space", tables::KEY_SPACE.key(&())),
         ("lease", tables::LEASES.key(&7)),
         ("lease's key", tables::LEASE_KEYS.key(&(7, b"a\0".to_vec()))),
+        ("user", tables::USERS.key(&"u".to_owned())),
+        ("role", tables::ROLES.key(&"r".to_owned())),
+        ("user's role", tables::USER_ROLES.key(&("u".to_owned().into(), "r".to_owned()))),
+        ("role's user", tables::ROLE_USERS.key(&("r".to_owned().into(), "u".to_owned()))),
+        ("grant", tables::GRANTS.key(&grant)),
+        ("object's grant", tables::OBJECT_GRANTS.key(&(("d".to_owned().into(), "o".to_owned().into()), grant.clone()))),
+        ("group's grant", tables::GROUP_GRANTS.key(&("g".to_owned().into(), grant.clone()))),
+        ("privilege group", tables::PRIVILEGE_GROUPS.key(&"g".to_owned())),
+        ("access totals", tables::ACCESS_TOTALS.key(&())),
         ("below zero", tables::DATABASES.key(&-1)),
     ];
     check(&found, KEYS);
@@ -178,6 +253,9 @@ fn rows() {
     };
     let key_row = store::KeyRow { create_revision: 2, mod_revision: 4, version: 3, value: vec![1, 2], lease: 7 };
     let lease = store::Lease { generation: 5, granted_ttl_s: 10, remaining_ttl_s: 4, ending: true };
+    let user = store::User { password_hash: "h".into(), description: "d".into(), generation: 7, created_ms: START_MS };
+    let grant = store::Grant { grantor: "root".into(), of_group: true, condition: "true".into() };
+    let totals = store::AccessTotals { users: 1, roles: 2, grants: 3, generation: 7 };
     let found = [
         ("clock", clock.encode_to_vec()),
         ("id counter", store::IdCounter { next: 100 }.encode_to_vec()),
@@ -196,6 +274,11 @@ fn rows() {
         ("key space", key_space.encode_to_vec()),
         ("key row", key_row.encode_to_vec()),
         ("lease", lease.encode_to_vec()),
+        ("user", user.encode_to_vec()),
+        ("role", store::Role { description: "d".into(), grants: 2 }.encode_to_vec()),
+        ("grant", grant.encode_to_vec()),
+        ("privilege group", store::PrivilegeGroup { privileges: vec!["Load".into()], level: 3 }.encode_to_vec()),
+        ("access totals", totals.encode_to_vec()),
     ];
     check(&found, ROWS);
 }
@@ -269,16 +352,19 @@ const ENTRIES: &[(&str, &str)] = &[
     ),
     (
         "etcd put",
-        "01fd9883df51930100000101fb2c01fc70110100fc6f11010004726f6f740f3132372e302e302e313a34303030300900030a0161",
+        "01fd9883df51930100000101fb2c01fc70110100fc6f11010004726f6f740f3132372e302e302e313a34303030300900030a\
+         0161",
     ),
     (
         "etcd delete range",
-        "01fd9883df51930100000101fb2c01fc70110100fc6f11010004726f6f740f3132372e302e302e313a34303030300901030a0161",
+        "01fd9883df51930100000101fb2c01fc70110100fc6f11010004726f6f740f3132372e302e302e313a34303030300901030a\
+         0161",
     ),
     ("etcd txn", "01fd9883df51930100000101fb2c01fc70110100fc6f11010004726f6f740f3132372e302e302e313a3430303030090200"),
     (
         "etcd compact",
-        "01fd9883df51930100000101fb2c01fc70110100fc6f11010004726f6f740f3132372e302e302e313a34303030300903fb5802",
+        "01fd9883df51930100000101fb2c01fc70110100fc6f11010004726f6f740f3132372e302e302e313a34303030300903fb58\
+         02",
     ),
     (
         "etcd grant lease",
@@ -290,11 +376,13 @@ const ENTRIES: &[(&str, &str)] = &[
     ),
     (
         "etcd expire leases",
-        "01fd9883df51930100000101fb2c01fc70110100fc6f11010004726f6f740f3132372e302e302e313a34303030300906010e02",
+        "01fd9883df51930100000101fb2c01fc70110100fc6f11010004726f6f740f3132372e302e302e313a34303030300906010e\
+         02",
     ),
     (
         "etcd checkpoint leases",
-        "01fd9883df51930100000101fb2c01fc70110100fc6f11010004726f6f740f3132372e302e302e313a34303030300907010e020a",
+        "01fd9883df51930100000101fb2c01fc70110100fc6f11010004726f6f740f3132372e302e302e313a34303030300907010e\
+         020a",
     ),
     (
         "etcd reclaim history",
@@ -326,6 +414,74 @@ const ENTRIES: &[(&str, &str)] = &[
         "alter alias",
         "01fd9883df51930100000101fb2c01fc70110100fc6f11010004726f6f740f3132372e302e302e313a34303030300c02016101620163",
     ),
+    (
+        "create root",
+        "01fd9883df51930100000101fb2c01fc70110100fc6f11010004726f6f740f3132372e302e302e313a34303030300f000168\
+         010172010164012a016704726f6f7401",
+    ),
+    (
+        "create user",
+        "01fd9883df51930100000101fb2c01fc70110100fc6f11010004726f6f740f3132372e302e302e313a34303030300f010175\
+         0168016464",
+    ),
+    (
+        "update user",
+        "01fd9883df51930100000101fb2c01fc70110100fc6f11010004726f6f740f3132372e302e302e313a34303030300f020175\
+         0101680101640107",
+    ),
+    (
+        "drop user",
+        "01fd9883df51930100000101fb2c01fc70110100fc6f11010004726f6f740f3132372e302e302e313a34303030300f030175",
+    ),
+    (
+        "create role",
+        "01fd9883df51930100000101fb2c01fc70110100fc6f11010004726f6f740f3132372e302e302e313a34303030300f04017201640a",
+    ),
+    (
+        "alter role",
+        "01fd9883df51930100000101fb2c01fc70110100fc6f11010004726f6f740f3132372e302e302e313a34303030300f0501720164",
+    ),
+    (
+        "drop role",
+        "01fd9883df51930100000101fb2c01fc70110100fc6f11010004726f6f740f3132372e302e302e313a34303030300f06017201",
+    ),
+    (
+        "bind role",
+        "01fd9883df51930100000101fb2c01fc70110100fc6f11010004726f6f740f3132372e302e302e313a34303030300f070175017201",
+    ),
+    (
+        "grant",
+        "01fd9883df51930100000101fb2c01fc70110100fc6f11010004726f6f740f3132372e302e302e313a34303030300f080172\
+         010164012a016704726f6f7401",
+    ),
+    (
+        "revoke",
+        "01fd9883df51930100000101fb2c01fc70110100fc6f11010004726f6f740f3132372e302e302e313a34303030300f090172\
+         010164012a0167",
+    ),
+    (
+        "set condition",
+        "01fd9883df51930100000101fb2c01fc70110100fc6f11010004726f6f740f3132372e302e302e313a34303030300f0a0172\
+         010164012a01670474727565",
+    ),
+    (
+        "create group",
+        "01fd9883df51930100000101fb2c01fc70110100fc6f11010004726f6f740f3132372e302e302e313a34303030300f0b0167",
+    ),
+    (
+        "drop group",
+        "01fd9883df51930100000101fb2c01fc70110100fc6f11010004726f6f740f3132372e302e302e313a34303030300f0c0167",
+    ),
+    (
+        "change group",
+        "01fd9883df51930100000101fb2c01fc70110100fc6f11010004726f6f740f3132372e302e302e313a34303030300f0d0167\
+         02044c6f6164010201680001",
+    ),
+    (
+        "restore",
+        "01fd9883df51930100000101fb2c01fc70110100fc6f11010004726f6f740f3132372e302e302e313a34303030300f0e0101\
+         7501680101720101720164010172010164012a016704726f6f740101016702044c6f61640102016800640a",
+    ),
     ("without request", "01010004726f6f740f3132372e302e302e313a34303030300701"),
 ];
 
@@ -355,6 +511,7 @@ const REPLIES: &[(&str, &str)] = &[
     ("database altered", "010ec801"),
     ("alias set", "010fc801"),
     ("alias dropped", "011001c8"),
+    ("access changed", "0113"),
 ];
 
 const KEYS: &[(&str, &str)] = &[
@@ -380,6 +537,15 @@ const KEYS: &[(&str, &str)] = &[
     ("key space", "60"),
     ("lease", "618000000000000007"),
     ("lease's key", "6280000000000000076100"),
+    ("user", "7075"),
+    ("role", "7172"),
+    ("user's role", "72017572"),
+    ("role's user", "73017275"),
+    ("grant", "740172020164016f67"),
+    ("object's grant", "750164016f0172020164016f67"),
+    ("group's grant", "7601670172020164016f67"),
+    ("privilege group", "7767"),
+    ("access totals", "78"),
     ("below zero", "207fffffffffffffff"),
 ];
 
@@ -406,6 +572,11 @@ const ROWS: &[(&str, &str)] = &[
     ("key space", "080910081807200128063005"),
     ("key row", "080210041803220201022807"),
     ("lease", "0805100a18042001"),
+    ("user", "0a01681201641807209887fe8eb532"),
+    ("role", "0a01641002"),
+    ("grant", "0a04726f6f7410011a0474727565"),
+    ("privilege group", "0a044c6f61641003"),
+    ("access totals", "0801100218032007"),
 ];
 
 /// A space and a key, then the row.

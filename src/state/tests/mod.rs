@@ -1,5 +1,6 @@
 //! Tests of the state machine: each noun by example, everything together against a model, and the stored bytes.
 
+mod access;
 mod alias;
 mod collection;
 mod damage;

@@ -59,6 +59,7 @@ impl Model {
             Command::Collection(command) => self.change(command),
             Command::AlterDatabase(command) => self.alter_database(command),
             Command::Alias(command) => self.alias(command),
+            Command::Access(_) => unreachable!("access has a model of its own"),
         }
     }
 

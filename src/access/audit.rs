@@ -1,0 +1,46 @@
+//! The audit log: tracing events of the target `audit`, one for each call that was denied and each call that writes to
+//! the log. With `log.format: json` each is one JSON object; `log.level: audit=off` turns them off.
+
+use tonic::Status;
+
+use super::guard::Asking;
+use crate::call::Call;
+
+/// The call was not let in.
+pub fn denied(call: &Call, path: &str, asking: Option<&Asking<'_>>, status: &Status) {
+    tracing::warn!(
+        target: "audit",
+        user = %call.principal,
+        source = %call.source,
+        method = method(path),
+        database = asking.map_or("", |asking| asking.database),
+        object = asking.map_or("", Asking::subject),
+        outcome = "denied",
+        reason = status.message(),
+    );
+}
+
+/// Whether anybody reads what was done.
+pub fn is_on() -> bool {
+    tracing::enabled!(target: "audit", tracing::Level::INFO)
+}
+
+/// The call was let in, and this is what became of it: Milvus' code and text, or gRPC's code as a negative number.
+pub fn done(call: &Call, path: &str, asking: &Asking<'_>, code: i32, reason: &str) {
+    tracing::info!(
+        target: "audit",
+        user = %call.principal,
+        source = %call.source,
+        method = method(path),
+        database = asking.database,
+        object = asking.subject(),
+        outcome = if code == 0 { "done" } else { "refused" },
+        code,
+        reason,
+    );
+}
+
+/// `/package.Service/Method` without what all have in common.
+fn method(path: &str) -> &str {
+    path.rsplit_once('/').map_or(path, |(_, method)| method)
+}

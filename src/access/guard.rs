@@ -1,0 +1,244 @@
+//! The check of every client's call, on the node that was asked: who is it, and may it do this?
+//!
+//! A call that needs a privilege waits for a read barrier first, so what was granted or revoked, on whichever node, with
+//! an answer before the call began, holds for it. Calls that ask for nothing of the state (versions, health) are let in
+//! on what this node knows.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use http::HeaderMap;
+use tonic::Status;
+
+use super::Hasher;
+use super::book::{Policy, PolicyBook};
+use super::condition::Circumstances;
+pub use super::credential::Caller;
+use super::credential::{self, Credential, Verified};
+use super::policy::{UserPolicy, Wanted};
+pub use super::rules::Rule;
+use super::rules::{Need, ObjectField, Rules};
+use super::wire::{self, Malformed};
+use crate::call::Call;
+use crate::config::Security;
+use crate::failure::Failure;
+use crate::handler::connection_database;
+use crate::replica::Replica;
+use crate::state::DEFAULT_DATABASE;
+use crate::state::access::{ANY, ObjectType, PUBLIC, ROOT};
+
+/// Of `GrantEntity` and `RoleEntity`, on the way from SelectGrant's request to the name of the role.
+const ROLE_OF_GRANT: u32 = 1;
+const NAME: u32 = 1;
+
+/// See the module.
+pub struct Guard {
+    replica: Arc<dyn Replica>,
+    book: Arc<PolicyBook>,
+    rules: Rules,
+    hasher: Hasher,
+    verified: Verified,
+    security: Arc<Security>,
+}
+
+/// What a call is about, as far as it was read.
+#[derive(Clone, Copy, Debug)]
+pub struct Asking<'a> {
+    pub rule: &'a Rule,
+    pub message: &'a [u8],
+    pub database: &'a str,
+}
+
+impl Guard {
+    pub fn new(
+        replica: Arc<dyn Replica>,
+        book: Arc<PolicyBook>,
+        hasher: Hasher,
+        security: Arc<Security>,
+    ) -> Result<Arc<Self>, prost::DecodeError> {
+        let (rules, verified) = (Rules::known()?, Verified::default());
+        Ok(Arc::new(Guard { replica, book, rules, hasher, verified, security }))
+    }
+
+    /// What the method of this path needs; `None`: it is not a client's method.
+    pub fn rule(&self, path: &str) -> Option<&Rule> {
+        self.rules.get(path)
+    }
+
+    /// Whose call it is, by its password.
+    pub async fn authenticate(&self, headers: &HeaderMap, call: &Call) -> Result<Caller, Status> {
+        let credential = Credential::of(headers)?;
+        let checked = tokio::time::timeout_at(call.deadline.into(), self.verify(credential, call));
+        checked.await.map_err(|_| Status::deadline_exceeded("the password was not looked at in time"))?
+    }
+
+    async fn verify(&self, credential: Credential, call: &Call) -> Result<Caller, Status> {
+        let Credential { user, password, token } = credential;
+        let known = self.policy()?.user(&user).cloned();
+        let remembered = self.verified.generation(&token);
+        let caller = |generation| Caller { name: user.as_str().into(), generation };
+        if let Some(policy) = known.as_ref().filter(|policy| remembered == Some(policy.generation)) {
+            return Ok(caller(policy.generation));
+        }
+        if let Some(generation) = self.shown(&password, known.as_deref()).await? {
+            self.verified.remember(&token, generation);
+            return Ok(caller(generation));
+        }
+        // The user may have been made, or its password changed, on another node a moment ago.
+        self.barrier(call).await?;
+        let now = self.policy()?.user(&user).cloned();
+        let same = now.as_ref().map(|policy| policy.generation) == known.as_ref().map(|policy| policy.generation);
+        if same {
+            return Err(credential::wrong());
+        }
+        let generation = self.shown(&password, now.as_deref()).await?.ok_or_else(credential::wrong)?;
+        self.verified.remember(&token, generation);
+        Ok(caller(generation))
+    }
+
+    /// The generation of the user's password if it is this one.
+    async fn shown(&self, password: &[u8], user: Option<&UserPolicy>) -> Result<Option<u64>, Status> {
+        let hash = user.map(|user| user.password_hash.clone());
+        match self.hasher.verify(password.to_vec(), hash).await {
+            Ok(true) => Ok(user.map(|user| user.generation)),
+            Ok(false) => Ok(None),
+            Err(Failure::Rejected(rejection) | Failure::Decided(rejection)) => Err(rejection.to_tonic()),
+            Err(Failure::Again(error)) => Err(Status::unavailable(error.to_string())),
+        }
+    }
+
+    /// Whether the caller may do this.
+    pub async fn authorize(&self, caller: &Caller, call: &Call, asking: Asking<'_>) -> Result<(), Status> {
+        if !asking.rule.reads_state() {
+            return Ok(());
+        }
+        self.barrier(call).await?;
+        let policy = self.policy()?;
+        let current = policy.user(&caller.name).filter(|user| user.generation == caller.generation);
+        let Some(user) = current else { return Err(credential::wrong()) };
+        let Some(need) = asking.rule.need else { return Ok(()) };
+        if &*caller.name == ROOT && !self.security.root_should_bind_role {
+            return Ok(());
+        }
+        match self.allowed(&policy, user, caller, call, asking, &need) {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(Status::permission_denied(format!(
+                "{}: permission deny to {} in the `{}` database",
+                need.privilege.stored_name(),
+                caller.name,
+                asking.database
+            ))),
+            Err(Malformed) => Err(Status::invalid_argument(Malformed.to_string())),
+        }
+    }
+
+    fn allowed(
+        &self,
+        policy: &Policy,
+        user: &UserPolicy,
+        caller: &Caller,
+        call: &Call,
+        asking: Asking<'_>,
+        need: &Need,
+    ) -> Result<bool, Malformed> {
+        let objects = objects(asking.message, need.object)?;
+        // Users may always look at and change themselves, and look at what their own roles may do.
+        if need.object_type == ObjectType::User && objects == [&*caller.name] {
+            return Ok(true);
+        }
+        if let Some(field) = need.own_roles {
+            let role = own_role(asking.message, field)?;
+            if role == PUBLIC || user.has_role(role) {
+                return Ok(true);
+            }
+        }
+        let one = |named: &str| {
+            // Grants name collections by their own names.
+            let own = match need.object_type {
+                ObjectType::User => None,
+                ObjectType::Collection | ObjectType::Global => self.book.collection_of(asking.database, named),
+            };
+            let (object_type, privilege, database) = (need.object_type, need.privilege, asking.database);
+            let wanted = Wanted { object_type, privilege, database, object: own.as_deref().unwrap_or(named) };
+            may(policy, user, &wanted, &circumstances(caller, call, &wanted))
+        };
+        Ok(!objects.is_empty() && objects.into_iter().all(one))
+    }
+
+    fn policy(&self) -> Result<Arc<Policy>, Status> {
+        self.book.current().map_err(|error| {
+            tracing::error!(%error, "the policy cannot be read");
+            Status::unavailable("the policy cannot be read")
+        })
+    }
+
+    async fn barrier(&self, call: &Call) -> Result<(), Status> {
+        let passed = self.replica.read_barrier(call.deadline).await;
+        passed.map(|_| ()).map_err(|error| Status::unavailable(error.to_string()))
+    }
+}
+
+impl<'a> Asking<'a> {
+    /// Reads which database is meant, as the handlers do.
+    pub fn new(rule: &'a Rule, message: &'a [u8], headers: &'a HeaderMap) -> Result<Self, Malformed> {
+        let field = rule.database.map(|number| wire::text(message, number)).transpose()?.unwrap_or_default();
+        let named = if field.is_empty() { connection_database(headers) } else { field };
+        Ok(Asking { rule, message, database: if named.is_empty() { DEFAULT_DATABASE } else { named } })
+    }
+
+    /// What the call names, for people.
+    pub fn subject(&self) -> &'a str {
+        self.rule.subject.and_then(|number| wire::text(self.message, number).ok()).unwrap_or_default()
+    }
+}
+
+/// Whether the user, by its own roles or as everybody, may do it.
+pub fn may(policy: &Policy, user: &UserPolicy, wanted: &Wanted<'_>, circumstances: &Circumstances<'_>) -> bool {
+    let mut holds = |condition: &super::condition::Condition| condition.holds(circumstances);
+    policy.public().allows(wanted, &mut holds) || user.allows(wanted, policy.groups(), &mut holds)
+}
+
+fn circumstances<'a>(caller: &'a Caller, call: &'a Call, wanted: &Wanted<'a>) -> Circumstances<'a> {
+    Circumstances {
+        user: &caller.name,
+        database: wanted.database,
+        collection: wanted.object,
+        address: host_of(&call.source),
+        at: SystemTime::now(),
+    }
+}
+
+/// The IP address of `ip:port`.
+fn host_of(source: &str) -> &str {
+    if source.parse::<SocketAddr>().is_err() {
+        return source;
+    }
+    let host = source.rsplit_once(':').map_or(source, |(host, _)| host);
+    host.trim_start_matches('[').trim_end_matches(']')
+}
+
+/// Every object that the request names; where it names none, any.
+fn objects(message: &[u8], field: ObjectField) -> Result<Vec<&str>, Malformed> {
+    fn or_any(name: &str) -> &str {
+        if name.is_empty() { ANY } else { name }
+    }
+    match field {
+        ObjectField::Any => Ok(vec![ANY]),
+        ObjectField::Text { number, repeated: false } => Ok(vec![or_any(wire::text(message, number)?)]),
+        ObjectField::Text { number, repeated: true } => wire::texts(message, number),
+        ObjectField::User(number) => Ok(vec![or_any(wire::nested_text(message, number, NAME)?)]),
+    }
+}
+
+/// The role that SelectGrant asks about.
+fn own_role(message: &[u8], field: u32) -> Result<&str, Malformed> {
+    let mut last = "";
+    for entity in wire::occurrences(message, field)? {
+        let role = wire::nested_text(entity, ROLE_OF_GRANT, NAME)?;
+        if !role.is_empty() {
+            last = role;
+        }
+    }
+    Ok(last)
+}

@@ -1,0 +1,181 @@
+//! What the calls answer. Their rules in the state are tested there, and from end to end by pymilvus.
+
+use super::*;
+use crate::pb::internal::{CredentialInfo, ListPolicyRequest};
+use crate::pb::rootcoord::GetCredentialRequest;
+
+fn create(username: &str, password: &str) -> Asked<CreateCredentialRequest> {
+    asked(CreateCredentialRequest { username: username.into(), password: password.into(), ..Default::default() })
+}
+
+fn update(by: &str, old: &str, new: &str) -> Asked<UpdateCredentialRequest> {
+    let (old_password, new_password) = (encoded(old), encoded(new));
+    asked_by(by, UpdateCredentialRequest { username: "alice".into(), old_password, new_password, ..Default::default() })
+}
+
+#[tokio::test]
+async fn passwords_come_as_base64_and_only_hashes_are_kept() {
+    let desk = desk(secured()).await;
+    let refused = rejection(desk.accounts.create_credential(&create("alice", "!!!")).await);
+    assert_eq!(refused.reason(), "decode password fail: invalid parameter");
+    let refused = rejection(desk.accounts.create_credential(&create("alice", &encoded("short"))).await);
+    assert!(refused.reason().starts_with("invalid password length: invalid parameter[5 out of range 6 <= value <= 72"));
+    desk.accounts.create_credential(&create("alice", &encoded("password"))).await.unwrap();
+    let credential = GetCredentialRequest { username: "alice".into(), ..Default::default() };
+    let found = desk.accounts.get_credential(&asked(credential)).await.unwrap();
+    assert!(found.password.starts_with("$2b$04$"));
+    let missing = GetCredentialRequest { username: "nobody".into(), ..Default::default() };
+    assert!(desk.accounts.get_credential(&asked(missing)).await.is_err());
+}
+
+#[tokio::test]
+async fn a_password_is_changed_by_whoever_knows_it_and_by_super_users() {
+    let security = Security { super_users: vec!["boss".into()], ..secured() };
+    let desk = desk(security.clone()).await;
+    desk.user("alice").await;
+    let accounts = &desk.accounts;
+    let refused = rejection(accounts.update_credential(&update("alice", "wrong-one", "another")).await);
+    assert_eq!(
+        (refused.code(), refused.reason().as_str()),
+        (1400, "old password not correct for alice: not authenticated")
+    );
+    accounts.update_credential(&update("alice", "password", "another")).await.unwrap();
+    assert_eq!(rejection(accounts.update_credential(&update("root", "password", "third-one")).await).code(), 1400);
+    accounts.update_credential(&update("boss", "wrong-one", "third-one")).await.unwrap();
+    accounts.update_credential(&update("alice", "third-one", "password")).await.unwrap();
+    let refused = rejection(accounts.update_credential(&asked(UpdateCredentialRequest::default())).await);
+    assert_eq!(refused.reason(), "must update either password or description: invalid parameter");
+    // Names that nobody verified are no super users.
+    let open = self::desk(Security { authorization_enabled: false, ..security }).await;
+    open.user("alice").await;
+    assert_eq!(
+        rejection(open.accounts.update_credential(&update("boss", "wrong-one", "third-one")).await).code(),
+        1400
+    );
+}
+
+#[tokio::test]
+async fn proxies_bring_hashes() {
+    let desk = desk(secured()).await;
+    let info = |hash: &str| {
+        let (username, encrypted_password) = ("alice".to_owned(), hash.to_owned());
+        asked(CredentialInfo { username, encrypted_password, ..Default::default() })
+    };
+    let refused = rejection(desk.accounts.create_hashed(&info("password")).await);
+    assert_eq!(refused.reason(), "the encrypted password is not a bcrypt hash: invalid parameter");
+    let hash = bcrypt::hash("password", 4).unwrap();
+    desk.accounts.create_hashed(&info(&hash)).await.unwrap();
+    assert_eq!(rejection(desk.accounts.update_hashed(&info("")).await).code(), 1100);
+    desk.accounts.update_hashed(&info(&bcrypt::hash("another", 4).unwrap())).await.unwrap();
+    desk.accounts.update_credential(&update("alice", "another", "password")).await.unwrap();
+}
+
+#[tokio::test]
+async fn the_policy_in_the_form_of_milvus_engine() {
+    let desk = desk(secured()).await;
+    desk.user("alice").await;
+    desk.role("reader", &["alice"]).await;
+    desk.grant("reader", "Search", "default.books").await;
+    let policy = desk.accounts.list_policy(&asked(ListPolicyRequest::default())).await.unwrap();
+    let line = r#"{"PType":"p","V0":"reader","V1":"Collection-default.books","V2":"PrivilegeSearch"}"#;
+    assert!(policy.policy_infos.contains(&line.to_owned()), "{:?}", policy.policy_infos);
+    assert_eq!((policy.policy_infos.len(), policy.user_roles), (4, vec!["alice/reader".to_owned()]));
+    assert_eq!(policy.privilege_groups.len(), 9);
+}
+
+#[tokio::test]
+async fn a_backup_restores_users_who_can_log_in() {
+    let full = desk(secured()).await;
+    full.user("alice").await;
+    full.role("reader", &["alice"]).await;
+    full.grant("reader", "CollectionReadOnly", "default.books").await;
+    let group = CreatePrivilegeGroupRequest { group_name: "g".into(), ..Default::default() };
+    full.accounts.create_privilege_group(&asked(group)).await.unwrap();
+    let privileges = vec![PrivilegeEntity { name: "Load".into() }];
+    let members = OperatePrivilegeGroupRequest { group_name: "g".into(), privileges, ..Default::default() };
+    full.accounts.operate_privilege_group(&asked(members)).await.unwrap();
+    full.grant("reader", "g", "default.*").await;
+    let backup = full.accounts.backup(&asked(BackupRbacMetaRequest::default())).await.unwrap().rbac_meta.unwrap();
+    assert_eq!((backup.users.len(), backup.roles.len(), backup.privilege_groups.len()), (1, 1, 1));
+
+    let empty = desk(secured()).await;
+    let restore = || asked(RestoreRbacMetaRequest { rbac_meta: Some(backup.clone()), ..Default::default() });
+    empty.accounts.restore(&restore()).await.unwrap();
+    let again = empty.accounts.backup(&asked(BackupRbacMetaRequest::default())).await.unwrap().rbac_meta.unwrap();
+    assert_eq!(again, backup);
+    empty.accounts.update_credential(&update("alice", "password", "another")).await.unwrap();
+    assert!(rejection(empty.accounts.restore(&restore()).await).reason().starts_with("role [reader] already exists"));
+    for nothing in [None, Some(RbacMeta::default())] {
+        let request = RestoreRbacMetaRequest { rbac_meta: nothing, ..Default::default() };
+        empty.accounts.restore(&asked(request)).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn requests_with_missing_parts_get_milvus_texts() {
+    let desk = desk(secured()).await;
+    desk.role("r", &[]).await;
+    let name = |name: &str| name.to_owned();
+    let role = || Some(RoleEntity { name: name("r"), description: String::new() });
+    let privilege = || Some(GrantorEntity { user: None, privilege: Some(PrivilegeEntity { name: name("Load") }) });
+    let object = || Some(ObjectEntity { name: name("Collection") });
+    let full =
+        GrantEntity { role: role(), object: object(), object_name: name("*"), grantor: privilege(), db_name: name("") };
+    let missing = [
+        (None, "the entity in the request is nil"),
+        (Some(GrantEntity { grantor: None, ..full.clone() }), "the grantor entity in the grant entity is nil"),
+        (
+            Some(GrantEntity { grantor: Some(GrantorEntity::default()), ..full.clone() }),
+            "the privilege entity in the grantor entity is nil",
+        ),
+        (Some(GrantEntity { object: None, ..full.clone() }), "the resource entity in the grant entity is nil"),
+        (Some(GrantEntity { role: None, ..full.clone() }), "the object entity in the grant entity is nil"),
+        (Some(GrantEntity { object_name: name(""), ..full.clone() }), "object name should be not empty"),
+    ];
+    for (entity, text) in missing {
+        let request = OperatePrivilegeRequest { entity, ..Default::default() };
+        let refused = rejection(desk.accounts.operate_privilege(&asked(request)).await);
+        assert!(refused.code() == 1100 && refused.reason().starts_with(text), "{refused}");
+    }
+    let request = OperatePrivilegeRequest { entity: Some(full.clone()), r#type: 7, ..Default::default() };
+    let refused = rejection(desk.accounts.operate_privilege(&asked(request)).await);
+    assert!(refused.reason().starts_with("invalid operate privilege type"));
+    let bare = OperatePrivilegeV2Request::default();
+    let refused = rejection(desk.accounts.operate_privilege_v2(&asked(bare.clone())).await);
+    assert!(refused.reason().starts_with("the role in the request is nil"));
+    let wrong = OperatePrivilegeV2Request { role: role(), grantor: privilege(), r#type: 7, ..bare };
+    let refused = rejection(desk.accounts.operate_privilege_v2(&asked(wrong)).await);
+    assert!(refused.reason().starts_with("the type in the request not grant or revoke"));
+    let request = SelectGrantRequest { entity: Some(GrantEntity { role: None, ..full }), ..Default::default() };
+    let refused = desk.accounts.select_grant(&asked(request)).await.unwrap_err();
+    assert!(refused.to_string().starts_with("the role entity in the grant entity is nil"));
+    let refused = rejection(desk.accounts.create_role(&asked(CreateRoleRequest::default())).await);
+    assert!(refused.reason().starts_with("the role entity is nil"));
+}
+
+#[tokio::test]
+async fn a_proxy_names_the_grantor() {
+    let desk = desk(secured()).await;
+    desk.role("r", &[]).await;
+    let request = |user: Option<&str>, version: &str, privilege: &str| {
+        let user = user.map(|name| UserEntity { name: name.into() });
+        let privilege = Some(PrivilegeEntity { name: privilege.into() });
+        let entity = GrantEntity {
+            role: Some(RoleEntity { name: "r".into(), description: String::new() }),
+            object: Some(ObjectEntity { name: "Global".into() }),
+            object_name: "*".into(),
+            grantor: Some(GrantorEntity { user, privilege }),
+            db_name: "*".into(),
+        };
+        asked(OperatePrivilegeRequest { entity: Some(entity), version: version.into(), ..Default::default() })
+    };
+    let refused = rejection(desk.accounts.operate_prepared(&request(None, "v2", "ClusterAdmin")).await);
+    assert!(refused.reason().starts_with("the user entity in the grantor entity is nil or empty"));
+    let refused = rejection(desk.accounts.operate_prepared(&request(Some("nobody"), "v2", "ClusterAdmin")).await);
+    assert!(refused.reason().starts_with("the grantor user \"nobody\" does not exist"));
+    desk.accounts.operate_prepared(&request(Some("root"), "v2", "ClusterAdmin")).await.unwrap();
+    let refused = rejection(desk.accounts.operate_prepared(&request(Some("root"), "", "ClusterAdmin")).await);
+    assert!(refused.reason().starts_with("can not operate the built-in privilege group [ClusterAdmin]"));
+    let refused = rejection(desk.accounts.operate_prepared(&request(Some("root"), "", "Load")).await);
+    assert!(refused.reason().starts_with("not found the privilege name[Load] in object[Global]"));
+}

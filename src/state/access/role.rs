@@ -1,0 +1,151 @@
+//! Roles, and who has them.
+
+use serde::{Deserialize, Serialize};
+
+use super::command::AccessEvent;
+use super::user::check_description;
+use super::{AccessView, check_name, count, grant, is_built_in};
+use crate::error::Rejection;
+use crate::pb::store;
+use crate::state::step::{Outcome, Refusal, Step};
+use crate::state::tables::{ROLE_USERS, ROLES, USER_ROLES, USERS};
+use crate::state::{Event, Reply};
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CreateRole {
+    pub name: String,
+    pub description: String,
+    /// Roles in the cluster, the built-in ones among them.
+    pub max_roles: u64,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AlterRole {
+    pub name: String,
+    pub description: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DropRole {
+    pub name: String,
+    /// Also with grants, which then go with it.
+    pub force: bool,
+}
+
+/// Gives a role to a user or takes it. What is so already is a success.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BindRole {
+    pub user: String,
+    pub role: String,
+    pub bind: bool,
+}
+
+/// The role, which must be there.
+pub(super) fn existing(step: &Step<'_, '_>, name: &str) -> Result<store::Role, Refusal> {
+    let missing = || Rejection::invalid("not found the role, maybe the role isn't existed or internal system error");
+    Ok(ROLES.get(step.txn, &name.to_owned())?.ok_or_else(missing)?)
+}
+
+/// Writes a role that is known not to be there.
+pub(super) fn put_new(step: &mut Step<'_, '_>, name: &str, description: &str) -> Result<(), Refusal> {
+    check_name("role name", name)?;
+    check_description("role", description)?;
+    ROLES.put(step.txn, &name.to_owned(), &store::Role { description: description.to_owned(), grants: 0 });
+    count(step.txn, |totals| {
+        totals.roles = totals.roles.checked_add(1)?;
+        Some(())
+    })?;
+    changed(step, name);
+    Ok(())
+}
+
+/// The user has the role from now on; both are known to be there.
+pub(super) fn bind(step: &mut Step<'_, '_>, user: &str, role: &str) {
+    USER_ROLES.put(step.txn, &(user.to_owned().into(), role.to_owned()), &store::Present {});
+    ROLE_USERS.put(step.txn, &(role.to_owned().into(), user.to_owned()), &store::Present {});
+}
+
+fn unbind(step: &mut Step<'_, '_>, user: &str, role: &str) {
+    USER_ROLES.delete(step.txn, &(user.to_owned().into(), role.to_owned()));
+    ROLE_USERS.delete(step.txn, &(role.to_owned().into(), user.to_owned()));
+}
+
+pub(super) fn changed(step: &mut Step<'_, '_>, name: &str) {
+    step.events.push(Event::Access(AccessEvent::Role { name: name.to_owned() }));
+}
+
+impl CreateRole {
+    pub(super) fn apply(&self, step: &mut Step<'_, '_>) -> Outcome {
+        if ROLES.get(step.txn, &self.name)?.is_some() {
+            return Err(Rejection::invalid(format!("role [{}] already exists", self.name)).into());
+        }
+        if AccessView::new(step.txn).totals()?.roles >= self.max_roles {
+            let detail = "unable to create role because the number of roles has reached the limit".to_owned();
+            return Err(Rejection::QuotaExceeded { detail }.into());
+        }
+        put_new(step, &self.name, &self.description)?;
+        Ok(Reply::AccessChanged)
+    }
+}
+
+impl AlterRole {
+    pub(super) fn apply(&self, step: &mut Step<'_, '_>) -> Outcome {
+        if is_built_in(&self.name) {
+            let detail = format!("the role[{}] is a builtin role, which can't be altered", self.name);
+            return Err(Rejection::NotPermitted { detail }.into());
+        }
+        let mut row = existing(step, &self.name)?;
+        check_description("role", &self.description)?;
+        row.description = self.description.clone();
+        ROLES.put(step.txn, &self.name, &row);
+        changed(step, &self.name);
+        Ok(Reply::AccessChanged)
+    }
+}
+
+impl DropRole {
+    pub(super) fn apply(&self, step: &mut Step<'_, '_>) -> Outcome {
+        if is_built_in(&self.name) {
+            let detail = format!("the role[{}] is a builtin role, which can't be dropped", self.name);
+            return Err(Rejection::NotPermitted { detail }.into());
+        }
+        let row = existing(step, &self.name)?;
+        if row.grants > 0 && !self.force {
+            let detail = "fail to drop the role that it has privileges. Use REVOKE API to revoke privileges";
+            return Err(Rejection::invalid(detail).into());
+        }
+        for (key, _) in AccessView::new(step.txn).grants_of(&self.name)? {
+            grant::delete(step, &key)?;
+        }
+        for user in AccessView::new(step.txn).users_of(&self.name)? {
+            unbind(step, &user, &self.name);
+            step.events.push(Event::Access(AccessEvent::User { name: user }));
+        }
+        ROLES.delete(step.txn, &self.name);
+        count(step.txn, |totals| {
+            totals.roles = totals.roles.checked_sub(1)?;
+            Some(())
+        })?;
+        changed(step, &self.name);
+        Ok(Reply::AccessChanged)
+    }
+}
+
+impl BindRole {
+    pub(super) fn apply(&self, step: &mut Step<'_, '_>) -> Outcome {
+        existing(step, &self.role)?;
+        if self.bind {
+            check_name("user name", &self.user)?;
+            if USERS.get(step.txn, &self.user)?.is_none() {
+                let detail = format!("user {:?} not found: failed to check user existence", self.user);
+                return Err(Rejection::invalid(detail).into());
+            }
+            bind(step, &self.user, &self.role);
+        } else {
+            check_name("user name", &self.user)?;
+            unbind(step, &self.user, &self.role);
+        }
+        step.events.push(Event::Access(AccessEvent::User { name: self.user.clone() }));
+        Ok(Reply::AccessChanged)
+    }
+}
