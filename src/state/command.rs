@@ -56,9 +56,8 @@ impl Command {
             | Command::AlterDatabase(_)
             | Command::Alias(_)
             | Command::Index(_)
-            | Command::Load(_) => 4,
-            Command::Collection(_) | Command::AlterDatabase(_) | Command::Alias(_) => 4,
-            Command::Access(_) => 4,
+            | Command::Load(_)
+            | Command::Access(_) => 4,
         }
     }
 
