@@ -10,7 +10,7 @@ use crate::pb::milvus::{
     AllocTimestampResponse, BatchDescribeCollectionResponse, BoolResponse, CalcDistanceResults, ConnectResponse,
     DescribeAliasResponse, DescribeCollectionResponse, DescribeDatabaseResponse, GetCollectionStatisticsResponse,
     GetPartitionStatisticsResponse, ListAliasesResponse, ListDatabasesResponse, MutationResult, QueryResults,
-    RunAnalyzerResponse, SearchResults, ShowCollectionsResponse, ShowPartitionsResponse,
+    RunAnalyzerResponse, SearchResults, ShowCollectionsResponse, ShowPartitionsResponse, TruncateCollectionResponse,
 };
 use crate::pb::{internal, milvus, rootcoord};
 use crate::state::DEFAULT_DATABASE;
@@ -117,6 +117,7 @@ replies!(
     milvus::SelectUserResponse,
     internal::ListPolicyResponse,
     rootcoord::GetCredentialResponse,
+    TruncateCollectionResponse,
     // RootCoord's.
     rootcoord::AllocIdResponse,
     rootcoord::AllocTimestampResponse,

@@ -48,17 +48,31 @@ const ACCESS_WRITES: &[&str] = &[
     "OperatePrivilegeGroup",
 ];
 
+/// What both of Milvus' services write.
+const COLLECTION_WRITES: &[&str] = &[
+    "CreateCollection",
+    "DropCollection",
+    "RenameCollection",
+    "TruncateCollection",
+    "AlterCollection",
+    "AlterCollectionField",
+    "AddCollectionField",
+    "AddCollectionFunction",
+    "AlterCollectionFunction",
+    "DropCollectionFunction",
+];
+
 /// Everything that does not run where it was asked.
 const ROUTES: &[(&str, Route, &[&str])] = &[
     // Connect hands out a timestamp as the client's identifier.
     (MILVUS, Route::Leader, &["Connect", "AllocTimestamp"]),
-    (MILVUS, Route::Log, &["CreateCollection", "DropCollection", "AlterCollection", "RenameCollection"]),
+    (MILVUS, Route::Log, COLLECTION_WRITES),
     // A flush hands out a timestamp.
     (MILVUS, Route::Leader, &["Flush"]),
     (MILVUS, Route::Log, &["CreateIndex", "AlterIndex", "DropIndex"]),
     (MILVUS, Route::Log, &["LoadCollection", "LoadPartitions", "ReleaseCollection", "ReleasePartitions"]),
     (ROOT_COORD, Route::Leader, &["AllocTimestamp"]),
-    (ROOT_COORD, Route::Log, &["CreateCollection", "DropCollection", "AlterCollection", "RenameCollection"]),
+    (ROOT_COORD, Route::Log, COLLECTION_WRITES),
     (ROOT_COORD, Route::Log, &["AllocID"]),
     (MILVUS, Route::Log, &["CreateDatabase", "DropDatabase", "AlterDatabase"]),
     (MILVUS, Route::Log, &["CreatePartition", "DropPartition", "CreateAlias", "DropAlias", "AlterAlias"]),

@@ -15,15 +15,17 @@ use crate::leader::tso::Oracle;
 use crate::pb::common::{self, ServerInfo};
 use crate::pb::milvus::milvus_service_server::MilvusService;
 use crate::pb::milvus::{
-    AllocTimestampRequest, AllocTimestampResponse, AlterAliasRequest, AlterCollectionRequest, AlterDatabaseRequest,
-    AlterRoleRequest, BackupRbacMetaRequest, BackupRbacMetaResponse, BatchDescribeCollectionRequest,
-    BatchDescribeCollectionResponse, BoolResponse, CalcDistanceRequest, CalcDistanceResults, CheckHealthRequest,
-    CheckHealthResponse, ComponentStates, ConnectRequest, ConnectResponse, CreateAliasRequest, CreateCollectionRequest,
-    CreateCredentialRequest, CreateDatabaseRequest, CreatePartitionRequest, CreatePrivilegeGroupRequest,
-    CreateRoleRequest, DeleteCredentialRequest, DeleteRequest, DescribeAliasRequest, DescribeAliasResponse,
-    DescribeCollectionRequest, DescribeCollectionResponse, DescribeDatabaseRequest, DescribeDatabaseResponse,
-    DropAliasRequest, DropCollectionRequest, DropDatabaseRequest, DropPartitionRequest, DropPrivilegeGroupRequest,
-    DropRoleRequest, GetCollectionStatisticsRequest, GetCollectionStatisticsResponse, GetComponentStatesRequest,
+    AddCollectionFieldRequest, AddCollectionFunctionRequest, AllocTimestampRequest, AllocTimestampResponse,
+    AlterAliasRequest, AlterCollectionFieldRequest, AlterCollectionFunctionRequest, AlterCollectionRequest,
+    AlterDatabaseRequest, AlterRoleRequest, BackupRbacMetaRequest, BackupRbacMetaResponse,
+    BatchDescribeCollectionRequest, BatchDescribeCollectionResponse, BoolResponse, CalcDistanceRequest,
+    CalcDistanceResults, CheckHealthRequest, CheckHealthResponse, ComponentStates, ConnectRequest, ConnectResponse,
+    CreateAliasRequest, CreateCollectionRequest, CreateCredentialRequest, CreateDatabaseRequest,
+    CreatePartitionRequest, CreatePrivilegeGroupRequest, CreateRoleRequest, DeleteCredentialRequest, DeleteRequest,
+    DescribeAliasRequest, DescribeAliasResponse, DescribeCollectionRequest, DescribeCollectionResponse,
+    DescribeDatabaseRequest, DescribeDatabaseResponse, DropAliasRequest, DropCollectionFunctionRequest,
+    DropCollectionRequest, DropDatabaseRequest, DropPartitionRequest, DropPrivilegeGroupRequest, DropRoleRequest,
+    GetCollectionStatisticsRequest, GetCollectionStatisticsResponse, GetComponentStatesRequest,
     GetPartitionStatisticsRequest, GetPartitionStatisticsResponse, GetVersionRequest, GetVersionResponse,
     HasCollectionRequest, HasPartitionRequest, HybridSearchRequest, InsertRequest, ListAliasesRequest,
     ListAliasesResponse, ListCredUsersRequest, ListCredUsersResponse, ListDatabasesRequest, ListDatabasesResponse,
@@ -32,7 +34,7 @@ use crate::pb::milvus::{
     RenameCollectionRequest, RestoreRbacMetaRequest, RunAnalyzerRequest, RunAnalyzerResponse, SearchRequest,
     SearchResults, SelectGrantRequest, SelectGrantResponse, SelectRoleRequest, SelectRoleResponse, SelectUserRequest,
     SelectUserResponse, ShowCollectionsRequest, ShowCollectionsResponse, ShowPartitionsRequest, ShowPartitionsResponse,
-    UpdateCredentialRequest, UpsertRequest,
+    TruncateCollectionRequest, TruncateCollectionResponse, UpdateCredentialRequest, UpsertRequest,
 };
 use crate::pb::milvus::{
     AlterIndexRequest, CreateIndexRequest, DescribeIndexRequest, DescribeIndexResponse, DropIndexRequest, FlushRequest,
@@ -138,6 +140,18 @@ impl MilvusService for Gateway {
         get_collection_statistics(GetCollectionStatisticsRequest) -> GetCollectionStatisticsResponse =
             |this, asked| this.catalog.collection_statistics(asked);
         alter_collection(AlterCollectionRequest) -> common::Status = |this, asked| this.catalog.alter_collection(asked);
+        alter_collection_field(AlterCollectionFieldRequest) -> common::Status =
+            |this, asked| this.catalog.alter_collection_field(asked);
+        add_collection_field(AddCollectionFieldRequest) -> common::Status =
+            |this, asked| this.catalog.add_collection_field(asked);
+        add_collection_function(AddCollectionFunctionRequest) -> common::Status =
+            |this, asked| this.catalog.add_collection_function(asked);
+        alter_collection_function(AlterCollectionFunctionRequest) -> common::Status =
+            |this, asked| this.catalog.alter_collection_function(asked);
+        drop_collection_function(DropCollectionFunctionRequest) -> common::Status =
+            |this, asked| this.catalog.drop_collection_function(asked);
+        truncate_collection(TruncateCollectionRequest) -> TruncateCollectionResponse =
+            |this, asked| this.catalog.truncate_collection(asked);
         rename_collection(RenameCollectionRequest) -> common::Status =
             |this, asked| this.catalog.rename_collection(asked);
 

@@ -13,17 +13,19 @@ use crate::leader::tso::Oracle;
 use crate::pb::common;
 use crate::pb::internal::{CredentialInfo, ListPolicyRequest, ListPolicyResponse};
 use crate::pb::milvus::{
-    AlterAliasRequest, AlterCollectionRequest, AlterRoleRequest, BackupRbacMetaRequest, BackupRbacMetaResponse,
-    BoolResponse, CheckHealthRequest, CheckHealthResponse, ComponentStates, CreateAliasRequest,
+    AddCollectionFieldRequest, AddCollectionFunctionRequest, AlterAliasRequest, AlterCollectionFieldRequest,
+    AlterCollectionFunctionRequest, AlterCollectionRequest, AlterRoleRequest, BackupRbacMetaRequest,
+    BackupRbacMetaResponse, BoolResponse, CheckHealthRequest, CheckHealthResponse, ComponentStates, CreateAliasRequest,
     CreateCollectionRequest, CreateDatabaseRequest, CreatePartitionRequest, CreatePrivilegeGroupRequest,
     CreateRoleRequest, DeleteCredentialRequest, DescribeAliasRequest, DescribeAliasResponse, DescribeCollectionRequest,
-    DescribeCollectionResponse, DropAliasRequest, DropCollectionRequest, DropDatabaseRequest, DropPartitionRequest,
-    DropPrivilegeGroupRequest, DropRoleRequest, GetComponentStatesRequest, HasCollectionRequest, HasPartitionRequest,
-    ListAliasesRequest, ListAliasesResponse, ListCredUsersRequest, ListCredUsersResponse, ListDatabasesRequest,
-    ListDatabasesResponse, ListPrivilegeGroupsRequest, ListPrivilegeGroupsResponse, OperatePrivilegeGroupRequest,
-    OperatePrivilegeRequest, OperateUserRoleRequest, RenameCollectionRequest, RestoreRbacMetaRequest,
-    SelectGrantRequest, SelectGrantResponse, SelectRoleRequest, SelectRoleResponse, SelectUserRequest,
-    SelectUserResponse, ShowCollectionsRequest, ShowCollectionsResponse, ShowPartitionsRequest, ShowPartitionsResponse,
+    DescribeCollectionResponse, DropAliasRequest, DropCollectionFunctionRequest, DropCollectionRequest,
+    DropDatabaseRequest, DropPartitionRequest, DropPrivilegeGroupRequest, DropRoleRequest, GetComponentStatesRequest,
+    HasCollectionRequest, HasPartitionRequest, ListAliasesRequest, ListAliasesResponse, ListCredUsersRequest,
+    ListCredUsersResponse, ListDatabasesRequest, ListDatabasesResponse, ListPrivilegeGroupsRequest,
+    ListPrivilegeGroupsResponse, OperatePrivilegeGroupRequest, OperatePrivilegeRequest, OperateUserRoleRequest,
+    RenameCollectionRequest, RestoreRbacMetaRequest, SelectGrantRequest, SelectGrantResponse, SelectRoleRequest,
+    SelectRoleResponse, SelectUserRequest, SelectUserResponse, ShowCollectionsRequest, ShowCollectionsResponse,
+    ShowPartitionsRequest, ShowPartitionsResponse, TruncateCollectionRequest, TruncateCollectionResponse,
 };
 use crate::pb::rootcoord::root_coord_server::RootCoord;
 use crate::pb::rootcoord::{
@@ -83,6 +85,18 @@ impl RootCoord for RootCoordService {
         show_collection_i_ds(ShowCollectionIDsRequest) -> ShowCollectionIDsResponse =
             |this, asked| this.catalog.show_collection_ids(asked);
         alter_collection(AlterCollectionRequest) -> common::Status = |this, asked| this.catalog.alter_collection(asked);
+        alter_collection_field(AlterCollectionFieldRequest) -> common::Status =
+            |this, asked| this.catalog.alter_collection_field(asked);
+        add_collection_field(AddCollectionFieldRequest) -> common::Status =
+            |this, asked| this.catalog.add_collection_field(asked);
+        add_collection_function(AddCollectionFunctionRequest) -> common::Status =
+            |this, asked| this.catalog.add_collection_function(asked);
+        alter_collection_function(AlterCollectionFunctionRequest) -> common::Status =
+            |this, asked| this.catalog.alter_collection_function(asked);
+        drop_collection_function(DropCollectionFunctionRequest) -> common::Status =
+            |this, asked| this.catalog.drop_collection_function(asked);
+        truncate_collection(TruncateCollectionRequest) -> TruncateCollectionResponse =
+            |this, asked| this.catalog.truncate_collection(asked);
         rename_collection(RenameCollectionRequest) -> common::Status =
             |this, asked| this.catalog.rename_collection(asked);
 

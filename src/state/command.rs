@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 pub use super::access::AccessCommand;
 pub use super::alias::AliasCommand;
-pub use super::collection::{CollectionChange, CreateCollection, DropCollection, EraseCollection, RenameCollection};
+pub use super::collection::{CollectionChange, CreateCollection, DropCollection};
 pub use super::database::{AlterDatabase, CreateDatabase, DropDatabase};
 pub use super::id::AllocId;
 pub use super::index::IndexCommand;

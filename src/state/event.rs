@@ -36,6 +36,12 @@ pub enum Event {
         collection_id: i64,
         name: String,
     },
+    /// Its rows do not count any more.
+    CollectionTruncated {
+        database_id: i64,
+        collection_id: i64,
+        name: String,
+    },
     CollectionRenamed {
         old_database_id: i64,
         old_name: String,

@@ -104,10 +104,13 @@ use roost_raft::machine::{ApplyContext, Machine};
 pub use alias::AliasCommand;
 pub use channel::PCHANNELS;
 pub use clock::physical_ms;
+pub use collection::{
+    AddField, AlterField, AlterSettings, ChangeFunction, EnableDynamicField, EraseCollection, FieldLimits,
+    FunctionChange, ParamLimits, RenameCollection, TruncateCollection, check_added_field,
+};
 pub use command::{
     AccessCommand, AllocId, AlterCollectionProperties, AlterDatabase, CollectionChange, Command, CreateCollection,
-    CreateDatabase, CreatePartition, DropCollection, DropDatabase, DropPartition, EraseCollection, ExtendTso,
-    RenameCollection,
+    CreateDatabase, CreatePartition, DropCollection, DropDatabase, DropPartition, ExtendTso,
 };
 pub use entry::{Entry, RequestId};
 pub use event::Event;
@@ -125,6 +128,8 @@ pub use view::View;
 pub const DEFAULT_DATABASE: &str = "default";
 /// Milvus' own number for it.
 pub const DEFAULT_DATABASE_ID: i64 = 1;
+/// The property that says by which clock a collection's times without a zone are meant; a database's for its new ones.
+pub const TIME_ZONE: &str = "timezone";
 /// The partition that cannot be dropped.
 pub const DEFAULT_PARTITION: &str = "_default";
 

@@ -9,6 +9,7 @@ use prost::Message;
 use super::limits::MAX_SCHEMA_BYTES;
 use super::tables::COLLECTIONS;
 use crate::error::Rejection;
+use crate::pb::common::KeyValuePair;
 use crate::pb::schema::{CollectionSchema, DataType, FieldSchema};
 use crate::pb::store;
 
@@ -75,6 +76,11 @@ pub(super) fn same(a: &CollectionSchema, b: &CollectionSchema) -> bool {
     declared(a) == declared(b)
 }
 
+/// As [`same`], and the order of parameters says nothing.
+pub(super) fn same_in_any_order(a: &CollectionSchema, b: &CollectionSchema) -> bool {
+    sorted(declared(a)) == sorted(declared(b))
+}
+
 fn declared(schema: &CollectionSchema) -> CollectionSchema {
     let mut schema = schema.clone();
     schema.version = 0;
@@ -102,6 +108,25 @@ fn strip(fields: &mut [FieldSchema]) {
 pub(super) fn field(schema: &CollectionSchema, id: i64) -> Option<&FieldSchema> {
     let members = schema.struct_array_fields.iter().flat_map(|parent| &parent.fields);
     schema.fields.iter().chain(members).find(|field| field.field_id == id)
+}
+
+fn sorted(mut schema: CollectionSchema) -> CollectionSchema {
+    for parent in &mut schema.struct_array_fields {
+        sort(&mut parent.type_params);
+    }
+    for function in &mut schema.functions {
+        sort(&mut function.params);
+    }
+    let members = schema.struct_array_fields.iter_mut().flat_map(|parent| &mut parent.fields);
+    for field in schema.fields.iter_mut().chain(members) {
+        sort(&mut field.type_params);
+        sort(&mut field.index_params);
+    }
+    schema
+}
+
+fn sort(params: &mut [KeyValuePair]) {
+    params.sort_by(|a, b| a.key.cmp(&b.key));
 }
 
 /// Whether the field's values are vectors, or arrays of them.

@@ -7,23 +7,33 @@ use crate::call::Call;
 use crate::failure::Failure;
 use crate::handler::Asked;
 use crate::ledger::reply;
+use crate::pb::common;
 use crate::pb::milvus::{
     AlterCollectionRequest, CreateCollectionRequest, DropCollectionRequest, RenameCollectionRequest,
+    TruncateCollectionRequest, TruncateCollectionResponse,
 };
-use crate::rootcoord::catalog::{Catalog, named_collection};
-use crate::rootcoord::validate;
+use crate::pb::schema::CollectionSchema;
+use crate::pb::store;
+use crate::rootcoord::catalog::{Catalog, existing, named_collection};
+use crate::rootcoord::validate::{self, Alteration};
 use crate::state::{
-    self, AlterCollectionProperties, CollectionChange, Command, CreateCollection, DropCollection, RenameCollection,
-    Reply, View,
+    self, AlterCollectionProperties, AlterSettings, CollectionChange, Command, CreateCollection, DropCollection,
+    EnableDynamicField, RenameCollection, Reply, TIME_ZONE, TruncateCollection, View,
 };
 
 impl Catalog {
     /// On the leader. An identical collection of that name is a success.
     pub async fn create_collection(&self, asked: &Asked<CreateCollectionRequest>) -> Result<(), Failure> {
         let limits = &self.ledger.limits;
-        let wanted = validate::create_collection(&asked.message, limits)?;
+        let database = asked.database(&asked.message.db_name);
+        let schema = validate::decoded(&asked.message.schema)?;
+        let zone = match validate::asks_for_time_zone(&asked.message, &schema) {
+            true => self.time_zone(&asked.call, database).await?,
+            false => None,
+        };
+        let wanted = validate::create_collection(&asked.message, schema, zone.as_deref(), limits)?;
         let command = CreateCollection {
-            database: asked.database(&asked.message.db_name).to_owned(),
+            database: database.to_owned(),
             name: wanted.name,
             schema: wanted.schema.encode_to_vec(),
             shards: wanted.shards,
@@ -37,6 +47,14 @@ impl Catalog {
         self.ledger.propose(&asked.call, Command::CreateCollection(command), done).await
     }
 
+    /// The time zone that new collections of the database get.
+    async fn time_zone(&self, call: &Call, database: &str) -> Result<Option<String>, Failure> {
+        let view = self.ledger.view(call).await?;
+        let database = existing(&View::new(view.as_ref()), database)?;
+        let zone = database.properties.into_iter().find(|property| property.key == TIME_ZONE);
+        Ok(zone.map(|property| property.value))
+    }
+
     /// On the leader. A missing collection is a success.
     pub async fn drop_collection(&self, asked: &Asked<DropCollectionRequest>) -> Result<(), Failure> {
         let DropCollectionRequest { db_name, collection_name, .. } = &asked.message;
@@ -46,31 +64,63 @@ impl Catalog {
         self.ledger.propose(&asked.call, Command::DropCollection(command), done).await
     }
 
-    /// On the leader. Sets properties of a collection or deletes them.
+    /// On the leader. Sets properties of a collection or deletes them; changes its description and consistency level,
+    /// and adds the dynamic field.
     pub async fn alter_collection(&self, asked: &Asked<AlterCollectionRequest>) -> Result<(), Failure> {
         let request = &asked.message;
         validate::collection_name(&request.collection_name)?;
         let database = asked.database(&request.db_name);
-        let has_partition_key = match validate::asks_for_partition_key(&request.properties) {
-            true => self.has_partition_key(&asked.call, database, &request.collection_name).await?,
-            false => false,
+        let schema = match validate::asks_for_schema(request) {
+            true => self.schema(&asked.call, database, &request.collection_name).await?.1,
+            false => CollectionSchema::default(),
         };
-        let command = AlterCollectionProperties {
-            database: database.to_owned(),
-            collection: request.collection_name.clone(),
-            set: validate::altered_properties(request, has_partition_key)?,
-            delete: request.delete_keys.clone(),
-            ts: self.ledger.timestamp(&asked.call).await?,
+        let alteration = validate::alteration(request, &schema, &self.ledger.limits)?;
+        let (database, collection) = (database.to_owned(), request.collection_name.clone());
+        let ts = self.ledger.timestamp(&asked.call).await?;
+        let (set, delete) = match alteration {
+            Alteration::DynamicField { enable } => {
+                let command = EnableDynamicField { database, collection, enable, ts };
+                return self.change_collection(&asked.call, CollectionChange::EnableDynamicField(command)).await;
+            }
+            Alteration::Set { properties: set, description, consistency }
+                if description.is_some() || consistency.is_some() || set.is_empty() =>
+            {
+                let command = AlterSettings { database, collection, description, consistency, set, ts };
+                return self.change_collection(&asked.call, CollectionChange::Settings(command)).await;
+            }
+            Alteration::Set { properties, .. } => (properties, Vec::new()),
+            Alteration::Delete(keys) => (Vec::new(), keys),
         };
+        let command = AlterCollectionProperties { database, collection, set, delete, ts };
         let done = reply!(Reply::CollectionAltered { .. } => ());
         self.ledger.propose(&asked.call, Command::AlterCollectionProperties(command), done).await
     }
 
-    /// Never changes after the creation.
-    async fn has_partition_key(&self, call: &Call, database: &str, collection: &str) -> Result<bool, Failure> {
+    /// The row and the schema of a collection, as they are now.
+    pub(super) async fn schema(
+        &self,
+        call: &Call,
+        database: &str,
+        collection: &str,
+    ) -> Result<(store::Collection, CollectionSchema), Failure> {
         let view = self.ledger.view(call).await?;
         let row = named_collection(&View::new(view.as_ref()), database, collection)?;
-        Ok(row.decoded_schema()?.fields.iter().any(|field| field.is_partition_key))
+        let schema = row.decoded_schema()?;
+        Ok((row, schema))
+    }
+
+    /// On the leader. Rows that were written so far do not count any more.
+    pub async fn truncate_collection(
+        &self,
+        asked: &Asked<TruncateCollectionRequest>,
+    ) -> Result<TruncateCollectionResponse, Failure> {
+        let TruncateCollectionRequest { db_name, collection_name, .. } = &asked.message;
+        validate::collection_name(collection_name)?;
+        let (database, collection) = (asked.database(db_name).to_owned(), collection_name.clone());
+        let ts = self.ledger.timestamp(&asked.call).await?;
+        let command = TruncateCollection { database, collection, ts };
+        self.change_collection(&asked.call, CollectionChange::Truncate(command)).await?;
+        Ok(TruncateCollectionResponse { status: Some(common::Status::default()) })
     }
 
     /// On the leader. Gives a collection another name, puts it into another database, or both.
@@ -89,7 +139,7 @@ impl Catalog {
     }
 
     /// On the leader.
-    async fn change_collection(&self, call: &Call, change: CollectionChange) -> Result<(), Failure> {
+    pub(super) async fn change_collection(&self, call: &Call, change: CollectionChange) -> Result<(), Failure> {
         let done = reply!(Reply::CollectionAltered { .. } => ());
         self.ledger.propose(call, Command::Collection(change), done).await
     }

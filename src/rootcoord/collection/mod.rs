@@ -2,6 +2,7 @@
 
 mod ddl;
 mod erase;
+mod evolve;
 mod read;
 
 pub use erase::Eraser;

@@ -1,8 +1,9 @@
-//! What CreateCollection may ask for, and what it then means: pure rules from a request to a `NewCollection`; and which
-//! properties AlterCollection may set.
+//! What CreateCollection may ask for, and what it then means: pure rules from a request to a `NewCollection`; and what
+//! may be changed afterwards (alterations.rs).
 //! Rules, texts and their order are those of Milvus 2.6 (its proxy first, then its RootCoord), so that a client is
 //! refused in the same words. Nothing here knows what exists already: that is for `state` to judge.
 
+mod alterations;
 mod analyzers;
 mod database;
 mod defaults;
@@ -24,13 +25,15 @@ use prost::Message;
 
 use crate::error::Rejection;
 use crate::limits::{Limits, MAX_SCHEMA_BYTES};
-use crate::pb::common::{ConsistencyLevel, KeyValuePair};
-use crate::pb::milvus::{AlterCollectionRequest, CreateCollectionRequest, RenameCollectionRequest};
-use crate::pb::schema::CollectionSchema;
+use crate::pb::common::ConsistencyLevel;
+use crate::pb::milvus::{CreateCollectionRequest, RenameCollectionRequest};
+use crate::pb::schema::{CollectionSchema, DataType, FieldSchema};
+use crate::state::TIME_ZONE;
 
 pub use crate::state::name::alias_name;
+pub use alterations::{Alteration, added_field, alteration, altered_field, asks_for_schema, changed_functions};
 pub use database::{altered_database_properties, new_database_properties};
-pub use names::{collection_name, database_name, index_name, partition_name};
+pub use names::{collection_name, database_name, function_name, index_name, partition_name};
 pub use normal::client_schema;
 pub use params::switch;
 pub use properties::check_warmup;
@@ -56,9 +59,21 @@ pub struct NewCollection {
     pub partition_names: Vec<String>,
 }
 
-/// Judges a request and completes it. The answer depends on the arguments alone.
-pub fn create_collection(req: &CreateCollectionRequest, limits: &Limits) -> Result<NewCollection, Rejection> {
-    let mut schema = decode(&req.schema)?;
+/// Whether a declaration means a time by the clock of a zone that it does not name: then the database's counts.
+pub fn asks_for_time_zone(req: &CreateCollectionRequest, schema: &CollectionSchema) -> bool {
+    let time = i32::from(DataType::Timestamptz);
+    let by_the_clock = |field: &FieldSchema| field.data_type == time && field.default_value.is_some();
+    params::get(&req.properties, TIME_ZONE).is_none() && schema.fields.iter().any(by_the_clock)
+}
+
+/// Judges a request and completes it. The answer depends on the arguments alone. `schema`: as it was [`decoded`];
+/// `zone`: the database's time zone, if [`asks_for_time_zone`].
+pub fn create_collection(
+    req: &CreateCollectionRequest,
+    mut schema: CollectionSchema,
+    zone: Option<&str>,
+    limits: &Limits,
+) -> Result<NewCollection, Rejection> {
     functions::check(&mut schema)?;
     let shards = shards(req.shards_num, limits)?;
     fields::check_counts(&schema, limits)?;
@@ -84,7 +99,7 @@ pub fn create_collection(req: &CreateCollectionRequest, limits: &Limits) -> Resu
     }
     structs::check(&schema, limits)?;
     fields::no_system_names(&schema)?;
-    defaults::settle(&mut schema, properties::time_zone(&properties))?;
+    defaults::settle(&mut schema, properties::time_zone(&properties).or(zone))?;
     normal::complete(&mut schema);
     Ok(NewCollection {
         name: schema.name.clone(),
@@ -105,23 +120,8 @@ pub fn renaming(req: &RenameCollectionRequest) -> Result<(), Rejection> {
     Ok(())
 }
 
-/// Whether the properties can only be judged by somebody who knows if the collection has a partition key.
-pub fn asks_for_partition_key(pairs: &[KeyValuePair]) -> bool {
-    pairs.iter().any(|pair| pair.key == properties::ISOLATION)
-}
-
-/// The properties that a change of a collection sets.
-pub fn altered_properties(
-    req: &AlterCollectionRequest,
-    has_partition_key: bool,
-) -> Result<Vec<(String, String)>, Rejection> {
-    if req.properties.iter().any(|pair| pair.key == properties::DYNAMIC_FIELD) {
-        return Err(Rejection::NotSupported { detail: "a dynamic field cannot be added yet".to_owned() });
-    }
-    properties::check(&req.properties, &req.collection_name, has_partition_key)
-}
-
-fn decode(bytes: &[u8]) -> Result<CollectionSchema, Rejection> {
+/// The declaration that a request carries.
+pub fn decoded(bytes: &[u8]) -> Result<CollectionSchema, Rejection> {
     if bytes.len() > MAX_SCHEMA_BYTES {
         let detail = format!("the schema has {} bytes, at most {MAX_SCHEMA_BYTES} are accepted", bytes.len());
         return Err(Rejection::ParameterTooLarge { detail });

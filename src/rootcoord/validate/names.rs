@@ -152,7 +152,7 @@ pub(super) fn field_name(name: &str) -> Result<(), Rejection> {
 }
 
 /// The name of a function: any text, within its size.
-pub(super) fn function_name(name: &str) -> Result<(), Rejection> {
+pub fn function_name(name: &str) -> Result<(), Rejection> {
     if name.len() > MAX_NAME_BYTES {
         let detail = format!("the length of a function name must be less than {MAX_NAME_BYTES} characters");
         return Err(Rejection::invalid(detail));

@@ -3,17 +3,15 @@
 use crate::error::Rejection;
 use crate::limits::{MAX_PROPERTIES, MAX_PROPERTY_BYTES};
 use crate::pb::common::KeyValuePair;
+use crate::state::TIME_ZONE;
 
 use super::{params, times};
 
 const TTL_SECONDS: &str = "collection.ttl.seconds";
 /// A hundred years; -1 means that rows never expire.
 const TTL_MAX: i64 = 3_155_760_000;
-const TIME_ZONE: &str = "timezone";
 /// Only where there is a partition key.
 pub(super) const ISOLATION: &str = "partitionkey.isolation";
-/// A change of the schema in the shape of a property.
-pub(super) const DYNAMIC_FIELD: &str = "dynamicfield.enabled";
 const REPLICAS: &str = "collection.replica.number";
 /// Switches: anything but a boolean is a mistake.
 const SWITCHES: [&str; 4] =

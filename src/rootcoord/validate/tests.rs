@@ -2,14 +2,21 @@
 
 mod random;
 
-use super::{NewCollection, client_schema, create_collection};
+use super::{NewCollection, asks_for_time_zone, client_schema, decoded};
+use crate::error::Rejection;
 use crate::limits::{Limits, MAX_SCHEMA_BYTES};
 use crate::pb::common::KeyValuePair;
 use crate::pb::milvus::CreateCollectionRequest;
+use crate::pb::schema::value_field::Data;
 use crate::pb::schema::{
-    CollectionSchema, DataType, FieldSchema, FunctionSchema, FunctionType, StructArrayFieldSchema,
+    CollectionSchema, DataType, FieldSchema, FunctionSchema, FunctionType, StructArrayFieldSchema, ValueField,
 };
 use prost::Message;
+
+/// As a database without a time zone has it.
+fn create_collection(req: &CreateCollectionRequest, limits: &Limits) -> Result<NewCollection, Rejection> {
+    super::create_collection(req, decoded(&req.schema)?, None, limits)
+}
 
 fn pairs(given: &[(&str, &str)]) -> Vec<KeyValuePair> {
     given.iter().map(|(key, value)| KeyValuePair { key: (*key).into(), value: (*value).into() }).collect()
@@ -340,4 +347,27 @@ fn functions_are_refused_in_milvus_words() {
     let mut declared = with(vec![text(), field("sparse", DataType::SparseFloatVector, &[])]);
     declared.functions = vec![base.clone(), base];
     assert_eq!(refused(&declared), "duplicate function name: f: invalid parameter");
+}
+
+#[test]
+fn a_time_without_a_zone_is_by_the_databases_clock() {
+    let at = ValueField { data: Some(Data::StringData("1970-01-01T08:00:01".into())) };
+    let at = FieldSchema {
+        name: "at".into(),
+        data_type: DataType::Timestamptz.into(),
+        default_value: Some(at),
+        ..FieldSchema::default()
+    };
+    let declared = schema(vec![id(), at, vector()]);
+    let mut request = request(&declared);
+    assert!(asks_for_time_zone(&request, &declared));
+    let micros = |zone| {
+        let new = super::create_collection(&request, declared.clone(), zone, &Limits::default()).unwrap();
+        new.schema.fields[1].default_value.clone().unwrap().data.unwrap()
+    };
+    assert_eq!(micros(Some("Asia/Shanghai")), Data::TimestamptzData(1_000_000));
+    assert_eq!(micros(None), Data::TimestamptzData(28_801_000_000));
+    request.properties.push(KeyValuePair { key: "timezone".into(), value: "UTC".into() });
+    assert!(!asks_for_time_zone(&request, &declared));
+    assert!(!asks_for_time_zone(&request, &schema(vec![id(), vector()])));
 }

@@ -17,7 +17,7 @@ use crate::state::property::{self, Properties};
 use crate::state::reply::Reply;
 use crate::state::step::{Outcome, Step};
 use crate::state::tables::{COLLECTION_NAMES, COLLECTIONS, DATABASE_COLLECTIONS};
-use crate::state::{alias, database, id, name, partition, schema, totals};
+use crate::state::{TIME_ZONE, alias, database, id, name, partition, schema, totals};
 
 /// Idempotent: an identical collection of that name is a success, another one is not.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -38,15 +38,24 @@ pub struct CreateCollection {
     pub limits: Limits,
 }
 
+/// From this apply version on a collection has a time zone: its own, else its database's, else the usual one.
+const INHERITED_SINCE: u32 = 4;
+const USUAL_TIME_ZONE: &str = "UTC";
+/// From this apply version on two declarations may differ in the order of parameters.
+const ANY_ORDER_SINCE: u32 = 4;
+
 impl CreateCollection {
     pub(in crate::state) fn apply(&self, step: &mut Step<'_, '_>) -> Outcome {
-        let (declared, properties) = self.check()?;
+        let (declared, mut properties) = self.check()?;
         let database = database::find(step.txn, &self.database)?;
         if alias::target(step.txn, database.id, &self.name)?.is_some() {
             return Err(Rejection::CollectionNameIsAlias { collection: self.name.clone() }.into());
         }
+        if step.apply_version >= INHERITED_SINCE {
+            inherit(&mut properties, &database.properties);
+        }
         if let Some(row) = lookup(step.txn, database.id, &self.name)? {
-            return self.compare(&row, &declared, &properties);
+            return self.compare(&row, &declared, &properties, step.apply_version);
         }
         let partitions = self.partitions.len() as u64;
         totals::add_collection(step.txn, &database.name, &self.limits)?;
@@ -74,6 +83,7 @@ impl CreateCollection {
             schema_version: declared.version,
             state: store::CollectionState::Created.into(),
             aliases: 0,
+            truncated_ts: 0,
         };
         COLLECTIONS.put(step.txn, &id, &row);
         COLLECTION_NAMES.put(step.txn, &(database.id, row.name.clone()), &store::Reference { id });
@@ -119,17 +129,39 @@ impl CreateCollection {
     }
 
     /// The answer when the name exists.
-    fn compare(&self, row: &store::Collection, declared: &CollectionSchema, properties: &[store::Property]) -> Outcome {
+    fn compare(
+        &self,
+        row: &store::Collection,
+        declared: &CollectionSchema,
+        properties: &[store::Property],
+        apply_version: u32,
+    ) -> Outcome {
+        let same_schema = if apply_version < ANY_ORDER_SINCE { schema::same } else { schema::same_in_any_order };
         let same = row.shards == self.shards
             && row.consistency == self.consistency
             && row.partitions as usize == self.partitions.len()
-            && row.properties == properties
-            && schema::same(&row.decoded_schema()?, declared);
+            && same_properties(&row.properties, properties)
+            && same_schema(&row.decoded_schema()?, declared);
         if !same {
             return Err(Rejection::CollectionDiffers { collection: self.name.clone() }.into());
         }
         Ok(Reply::CollectionCreated { collection_id: row.id, existed: true })
     }
+}
+
+/// Properties that come from the database when a collection does not have them, sorted as they are.
+fn inherit(properties: &mut Vec<store::Property>, database: &[store::Property]) {
+    let Err(place) = properties.binary_search_by(|property| property.key.as_str().cmp(TIME_ZONE)) else { return };
+    let own = database.iter().find(|property| property.key == TIME_ZONE);
+    let value = own.map_or(USUAL_TIME_ZONE, |property| &property.value).to_owned();
+    properties.insert(place, store::Property { key: TIME_ZONE.to_owned(), value });
+}
+
+/// Collections of before [`INHERITED_SINCE`] may lack what is inherited now.
+fn same_properties(stored: &[store::Property], declared: &[store::Property]) -> bool {
+    let own = |property: &&store::Property| property.key != TIME_ZONE;
+    stored == declared
+        || (!stored.iter().any(|property| property.key == TIME_ZONE) && stored.iter().eq(declared.iter().filter(own)))
 }
 
 impl fmt::Display for CreateCollection {

@@ -1,10 +1,15 @@
 //! Collections: created in one step, changed by commands of [`CollectionChange`], dropped in bounded steps. A row whose
 //! collection is being dropped is found by its id only, and by nothing that serves clients.
 
+mod add_field;
+mod alter_field;
 mod change;
 mod create;
 mod drop;
+mod edit;
+mod functions;
 mod rename;
+mod settings;
 
 use std::io;
 
@@ -16,10 +21,14 @@ use super::{alias, database, name};
 use crate::error::Rejection;
 use crate::pb::store;
 
+pub use add_field::{AddField, EnableDynamicField, FieldLimits, check_added_field};
+pub use alter_field::{AlterField, ParamLimits};
 pub use change::CollectionChange;
 pub use create::CreateCollection;
 pub use drop::{DropCollection, EraseCollection};
+pub use functions::{ChangeFunction, FunctionChange};
 pub use rename::RenameCollection;
+pub use settings::{AlterSettings, TruncateCollection};
 
 /// The collection of this name, if any.
 pub(super) fn lookup(read: &dyn Read, database_id: i64, name: &str) -> io::Result<Option<store::Collection>> {

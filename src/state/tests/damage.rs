@@ -2,11 +2,13 @@
 //! node in good order, or it reads as something else; it must not take the process down in the middle of a write.
 
 use proptest::prelude::*;
+use prost::Message;
 use roost_raft::kv::{Read, Space, Txn};
 use roost_raft::machine::Machine;
 
 use super::access::*;
 use super::support::*;
+use crate::pb::schema::{DataType, FieldSchema};
 use crate::pb::store;
 use crate::state::access::*;
 use crate::state::*;
@@ -72,6 +74,7 @@ fn books(world: &World) -> i64 {
 /// What is done to the damaged state: everything that reads or writes what [`world`] made.
 fn commands(books: i64) -> Vec<Entry> {
     let create = |database, name| Command::CreateCollection(create_collection(database, name));
+    let added = FieldSchema { nullable: true, ..field(0, "new", DataType::Int64) };
     let plain = [
         create("", "books"),
         create("shelf", "new"),
@@ -97,6 +100,14 @@ fn commands(books: i64) -> Vec<Entry> {
         Command::Collection(CollectionChange::Rename(rename_collection("books", "tomes"))),
         drop_collection("", "books"),
         erase_collection(DROPPING),
+        change(CollectionChange::AddField(add_field("books", Vec::new()))),
+        change(CollectionChange::AddField(add_field("books", added.encode_to_vec()))),
+        change(CollectionChange::EnableDynamicField(enable_dynamic_field("books"))),
+        change(CollectionChange::AlterField(alter_field("books", "id", &[("mmap.enabled", "true")], &[]))),
+        change_function("books", FunctionChange::Add(Vec::new())),
+        change_function("books", FunctionChange::Drop("f".into())),
+        change(CollectionChange::Settings(alter_settings("books", "d"))),
+        change(CollectionChange::Truncate(truncate_collection("books", TS + 9))),
         drop_collection("shelf", "books"),
         drop_database("shelf"),
         access(create_user("b")),

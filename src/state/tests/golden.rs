@@ -56,6 +56,14 @@ fn commands() -> Vec<(&'static str, Command)> {
         ("create alias", create_alias("a", "b", "c")),
         ("drop alias", drop_alias("a", "b")),
         ("alter alias", alter_alias("a", "b", "c")),
+        ("add field", change(CollectionChange::AddField(add_field("a", vec![10, 1, 102])))),
+        ("enable dynamic field", change(CollectionChange::EnableDynamicField(enable_dynamic_field("a")))),
+        ("alter field", change(CollectionChange::AlterField(alter_field("a", "f", &[("k", "v")], &["d"])))),
+        ("add function", change_function("a", FunctionChange::Add(vec![1]))),
+        ("alter function", change_function("a", FunctionChange::Alter(vec![1]))),
+        ("drop function", change_function("a", FunctionChange::Drop("f".into()))),
+        ("alter settings", change(CollectionChange::Settings(alter_settings("a", "d")))),
+        ("truncate collection", change(CollectionChange::Truncate(truncate_collection("a", TS)))),
     ]
     .into_iter()
     .chain(access_commands().into_iter().map(|(name, command)| (name, Command::Access(command))))
@@ -232,6 +240,7 @@ fn rows() {
         schema_version: 3,
         state: store::CollectionState::Dropping.into(),
         aliases: 2,
+        truncated_ts: TS,
     };
     let partition = store::Partition {
         id: 101,

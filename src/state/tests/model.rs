@@ -2,6 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use prost::Message;
+
+use crate::pb::schema::FieldSchema;
 use crate::state::*;
 
 /// A refusal is compared by its code.
@@ -14,6 +17,9 @@ pub struct Collection {
     pub pchannels: Vec<usize>,
     pub partitions: BTreeMap<String, i64>,
     pub properties: BTreeMap<String, String>,
+    /// Added ones, in this order.
+    pub fields: Vec<String>,
+    pub truncated_ts: u64,
 }
 
 #[derive(Clone, Debug)]
@@ -25,6 +31,11 @@ pub struct Model {
     pub collections: BTreeMap<(String, String), Collection>,
     pub next_id: i64,
     pub bound_ms: u64,
+}
+
+/// What a collection has that was declared without properties.
+fn inherited() -> BTreeMap<String, String> {
+    BTreeMap::from([("timezone".to_owned(), "UTC".to_owned())])
 }
 
 impl Default for Model {
@@ -160,7 +171,8 @@ impl Model {
         if let Some(old) = self.collections.get(&key) {
             let same = old.shards == command.shards
                 && old.partitions.len() == command.partitions.len()
-                && old.properties.is_empty();
+                && old.properties == inherited()
+                && old.fields.is_empty();
             let existed = Reply::CollectionCreated { collection_id: old.id, existed: true };
             return if same { Ok(existed) } else { Err(1100) };
         }
@@ -178,8 +190,9 @@ impl Model {
         let pchannels = channels.into_iter().take(command.shards as usize).map(|(_, number)| number).collect();
         let id = self.take(1);
         let partitions = command.partitions.iter().map(|name| (name.clone(), self.take(1))).collect();
-        let properties = BTreeMap::new();
-        let collection = Collection { id, shards: command.shards, pchannels, partitions, properties };
+        let properties = inherited();
+        let (shards, fields) = (command.shards, Vec::new());
+        let collection = Collection { id, shards, pchannels, partitions, properties, fields, truncated_ts: 0 };
         self.collections.insert(key, collection);
         Ok(Reply::CollectionCreated { collection_id: id, existed: false })
     }
@@ -244,6 +257,9 @@ impl Model {
             CollectionChange::Rename(command) => self.rename(command),
             // Collections of the model are small: their drops end with the first entry.
             CollectionChange::Erase(_) => Ok(Reply::CollectionErased { more: false }),
+            CollectionChange::AddField(command) => self.add_field(command),
+            CollectionChange::Truncate(command) => self.truncate(command),
+            other => unreachable!("not in these logs: {other}"),
         }
     }
 
@@ -281,6 +297,24 @@ impl Model {
         let collection_id = collection.id;
         self.collections.insert(new, collection);
         Ok(Reply::CollectionAltered { collection_id, changed: true })
+    }
+
+    fn add_field(&mut self, command: &AddField) -> Answer {
+        let field = FieldSchema::decode(command.field.as_slice()).unwrap();
+        let collection = self.collection(&command.database, &command.collection)?;
+        // Two fields were declared.
+        if collection.fields.len() as u64 + 2 >= command.limits.max_fields || collection.fields.contains(&field.name) {
+            return Err(1100);
+        }
+        collection.fields.push(field.name);
+        Ok(Reply::CollectionAltered { collection_id: collection.id, changed: true })
+    }
+
+    fn truncate(&mut self, command: &TruncateCollection) -> Answer {
+        let collection = self.collection(&command.database, &command.collection)?;
+        let changed = collection.truncated_ts < command.ts;
+        collection.truncated_ts = collection.truncated_ts.max(command.ts);
+        Ok(Reply::CollectionAltered { collection_id: collection.id, changed })
     }
 
     fn alloc(&mut self, command: &AllocId) -> Reply {

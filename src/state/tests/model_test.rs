@@ -4,9 +4,11 @@ use std::collections::BTreeMap;
 
 use proptest::collection::vec;
 use proptest::prelude::*;
+use prost::Message;
 
 use super::model::Model;
 use super::support::*;
+use crate::pb::schema::{DataType, FieldSchema};
 use crate::state::*;
 
 /// Few names and tight limits, so that commands meet each other.
@@ -77,6 +79,16 @@ fn command() -> impl Strategy<Value = Command> {
                 1 => AliasCommand::Alter { database, alias, collection },
                 _ => AliasCommand::Create { database, alias, collection },
             })
+        }),
+        3 => (database(), collection(), pick(&["a", "b", "c"])).prop_map(|(database, collection, name)| {
+            let field = FieldSchema { nullable: true, ..field(0, &name, DataType::Int64) };
+            let limits = FieldLimits { max_fields: 4, max_vector_fields: 1 };
+            let basis = add_field(&collection, field.encode_to_vec());
+            change(CollectionChange::AddField(AddField { database, limits, ..basis }))
+        }),
+        1 => (database(), collection(), 0_u64..9).prop_map(|(database, collection, later)| {
+            let basis = truncate_collection(&collection, TS + later);
+            change(CollectionChange::Truncate(TruncateCollection { database, ..basis }))
         }),
         1 => (1_u32..9).prop_map(alloc),
         1 => (0_u64..9000).prop_map(|ahead| extend(START_MS + ahead)),
@@ -156,6 +168,10 @@ fn compare_database(world: &World, model: &Model, name: &str, id: i64) {
         assert_eq!(row.pchannels, channels);
         let vchannels: Vec<_> = channels.iter().zip(0..).map(|(p, i)| format!("{p}_{}v{i}", row.id)).collect();
         assert_eq!(row.vchannels, vchannels);
+        let schema = row.decoded_schema().unwrap();
+        let names: Vec<_> = schema.fields.iter().skip(2).map(|field| field.name.clone()).collect();
+        assert_eq!((&schema.name, names, row.truncated_ts), (name, collection.fields.clone(), collection.truncated_ts));
+        assert_eq!((row.schema_version, schema.version), (collection.fields.len() as i32, row.schema_version));
         let properties: BTreeMap<_, _> = row.properties.into_iter().map(|p| (p.key, p.value)).collect();
         assert_eq!(properties, collection.properties);
         let partitions: BTreeMap<_, _> = view.partitions(row.id).unwrap().into_iter().map(|p| (p.name, p.id)).collect();

@@ -166,8 +166,56 @@ pub fn rename_collection(name: &str, new_name: &str) -> RenameCollection {
     }
 }
 
+pub fn change(change: CollectionChange) -> Command {
+    Command::Collection(change)
+}
+
 pub fn erase_collection(collection_id: i64) -> Command {
-    Command::Collection(CollectionChange::Erase(EraseCollection { collection_id }))
+    change(CollectionChange::Erase(EraseCollection { collection_id }))
+}
+
+/// As the following, in the default database.
+pub fn add_field(collection: &str, field: Vec<u8>) -> AddField {
+    let (database, collection) = (String::new(), collection.to_owned());
+    let limits = FieldLimits { max_fields: 64, max_vector_fields: 10 };
+    AddField { database, collection, judged_id: 0, field, ts: TS + 7, limits }
+}
+
+pub fn enable_dynamic_field(collection: &str) -> EnableDynamicField {
+    EnableDynamicField { database: String::new(), collection: collection.into(), enable: true, ts: TS + 9 }
+}
+
+pub fn alter_field(collection: &str, field: &str, set: &[(&str, &str)], delete: &[&str]) -> AlterField {
+    AlterField {
+        database: String::new(),
+        collection: collection.into(),
+        field: field.into(),
+        set: set.iter().map(|(key, value)| (key.to_string(), value.to_string())).collect(),
+        delete: delete.iter().map(ToString::to_string).collect(),
+        ts: TS + 8,
+        limits: ParamLimits { max_varchar_length: 65_535, max_array_capacity: 4096 },
+    }
+}
+
+pub fn change_function(collection: &str, function: FunctionChange) -> Command {
+    let (database, collection) = (String::new(), collection.to_owned());
+    let command = ChangeFunction { database, collection, judged_id: 0, change: function, ts: TS + 7 };
+    change(CollectionChange::Function(command))
+}
+
+pub fn alter_settings(collection: &str, description: &str) -> AlterSettings {
+    AlterSettings {
+        database: String::new(),
+        collection: collection.into(),
+        description: Some(description.into()),
+        consistency: None,
+        set: Vec::new(),
+        ts: TS + 5,
+    }
+}
+
+pub fn truncate_collection(collection: &str, ts: u64) -> TruncateCollection {
+    TruncateCollection { database: String::new(), collection: collection.into(), ts }
 }
 
 pub fn create_partition(collection: &str, name: &str) -> Command {

@@ -2,14 +2,14 @@
 
 use proptest::prelude::*;
 
-use super::{id, large_schema, request, schema, vector};
+use super::{create_collection, id, large_schema, request, schema, vector};
 use crate::limits::Limits;
 use crate::pb::common::KeyValuePair;
 use crate::pb::milvus::CreateCollectionRequest;
 use crate::pb::schema::{
     CollectionSchema, FieldSchema, FunctionSchema, StructArrayFieldSchema, ValueField, value_field::Data,
 };
-use crate::rootcoord::validate::{client_schema, create_collection};
+use crate::rootcoord::validate::client_schema;
 
 fn any_field() -> impl Strategy<Value = FieldSchema> {
     let name = prop_oneof![4 => "[a-d]", 1 => "(s\\[a\\]|RowID|like|\\PC{0,9})"];

@@ -1,7 +1,10 @@
 //! Collections by example.
 
 mod drop;
+mod fields;
+mod functions;
 mod rename;
+mod settings;
 
 use prost::Message;
 
@@ -33,7 +36,7 @@ fn create_writes_the_collection_with_its_partitions_and_channels() {
     assert_eq!(row.pchannels, ["by-dev-rootcoord-dml_0", "by-dev-rootcoord-dml_1"]);
     assert_eq!((row.partitions, row.created_ts, row.updated_ts, row.created_utc_ms()), (2, TS, TS, START_MS));
     let properties: Vec<_> = row.properties.iter().map(|p| (p.key.as_str(), p.value.as_str())).collect();
-    assert_eq!(properties, [("a", "1"), ("b", "2")]);
+    assert_eq!(properties, [("a", "1"), ("b", "2"), ("timezone", "UTC")]);
     assert_eq!(row.decoded_schema().unwrap(), schema("books"));
     let partitions: Vec<_> = world.view().partitions(100).unwrap().into_iter().map(|p| (p.id, p.name)).collect();
     assert_eq!(partitions, [(101, "_default".to_owned()), (102, "old".to_owned())]);
@@ -193,7 +196,7 @@ fn properties_are_set_or_deleted() {
     assert_eq!(world.run(alter("books", &[("ttl", "60")], &[])), changed(false));
     assert_eq!(world.run(alter("books", &[], &["mmap", "unknown"])), changed(true));
     let row = world.view().collection(1, "books").unwrap().unwrap();
-    assert_eq!((row.properties.len(), row.properties[0].value.as_str(), row.updated_ts), (1, "60", TS + 1));
+    assert_eq!((row.properties.len(), row.properties[1].value.as_str(), row.updated_ts), (2, "60", TS + 1));
 
     assert_eq!(world.rejected(alter("missing", &[("a", "b")], &[])).code(), 100);
     let refusal = world.rejected(alter("books", &[], &[]));
