@@ -79,74 +79,70 @@ fn a_copy_of_the_request_adds_the_field_once() {
 
 #[test]
 fn fields_that_may_not_be_added() {
-    let full = |limits: FieldLimits| move |command: &mut AddField| command.limits = limits;
-    let as_is = || Box::new(|_: &mut AddField| {}) as Box<dyn Fn(&mut AddField)>;
     let good = || nullable("x", DataType::Int64);
     let dim = || vec![pair("dim", "8")];
-    let cases: Vec<(FieldSchema, Box<dyn Fn(&mut AddField)>, &str)> = vec![
+    let cases = [
         (
             good(),
-            Box::new(full(FieldLimits { max_fields: 4, ..LIMITS })),
+            FieldLimits { max_fields: 4, ..LIMITS },
             "The number of fields has reached the maximum value 4: invalid parameter",
         ),
         (
             field(0, "x", DataType::None),
-            as_is(),
+            LIMITS,
             "invalid parameter[expected=valid field][actual=field data type: None is not supported]",
         ),
         (
             FieldSchema { type_params: dim(), ..nullable("x", DataType::FloatVector) },
-            Box::new(full(FieldLimits { max_vector_fields: 1, ..LIMITS })),
+            FieldLimits { max_vector_fields: 1, ..LIMITS },
             "maximum vector field's number should be limited to 1: invalid parameter",
         ),
         (
             nullable("RowID", DataType::Int64),
-            as_is(),
+            LIMITS,
             "not support to add system field, field name = RowID: invalid parameter",
         ),
         (
             FieldSchema { is_dynamic: true, ..good() },
-            as_is(),
+            LIMITS,
             "not support to add system field, field name = x: invalid parameter",
         ),
         (
             FieldSchema { is_primary_key: true, ..good() },
-            as_is(),
+            LIMITS,
             "not support to add pk field, field name = x: invalid parameter",
         ),
         (
             field(0, "x", DataType::Int64),
-            as_is(),
+            LIMITS,
             "added field must be nullable, please check it, field name = x: invalid parameter",
         ),
         (
             nullable("x", DataType::FloatVector),
-            as_is(),
+            LIMITS,
             "vector field must have dimension specified, field name = x: invalid parameter",
         ),
         (
             FieldSchema { auto_id: true, ..good() },
-            as_is(),
+            LIMITS,
             "only primary field can speficy AutoID with true, field name = x: invalid parameter",
         ),
         (
             FieldSchema { is_partition_key: true, ..good() },
-            as_is(),
+            LIMITS,
             "not support to add partition key field, field name  = x: invalid parameter",
         ),
         (
             FieldSchema { is_clustering_key: true, ..nullable("x", DataType::Json) },
-            as_is(),
+            LIMITS,
             "clustering key field x has unsupported data type JSON: invalid parameter",
         ),
-        (nullable("title", DataType::Int64), as_is(), "duplicate field name: title: invalid parameter"),
+        (nullable("title", DataType::Int64), LIMITS, "duplicate field name: title: invalid parameter"),
     ];
     let mut world = world();
     let before = world.facts();
-    for (field, spoil, text) in cases {
-        let mut command = added(&field);
-        spoil(&mut command);
-        let refusal = world.rejected(add(command));
+    for (field, limits, text) in cases {
+        let refusal = world.rejected(add(AddField { limits, ..added(&field) }));
         assert_eq!((refusal.code(), refusal.reason().as_str()), (1100, text));
     }
     let key = FieldSchema { is_clustering_key: true, ..good() };
