@@ -79,7 +79,7 @@ impl RootCoord for RootCoordService {
         describe_collection(DescribeCollectionRequest) -> DescribeCollectionResponse =
             |this, asked| this.catalog.describe_collection(asked, Which::Internal);
         describe_collection_internal(DescribeCollectionRequest) -> DescribeCollectionResponse =
-            |this, asked| this.catalog.describe_collection(asked, Which::Internal);
+            |this, asked| this.catalog.describe_collection(asked, Which::AnyState);
         show_collections(ShowCollectionsRequest) -> ShowCollectionsResponse =
             |this, asked| this.catalog.show_collections(asked);
         show_collection_i_ds(ShowCollectionIDsRequest) -> ShowCollectionIDsResponse =

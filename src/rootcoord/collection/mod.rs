@@ -12,6 +12,8 @@ pub use erase::Eraser;
 pub enum Which {
     /// Without system fields.
     Client,
-    /// As stored, and by id also while it is being dropped.
+    /// As stored.
     Internal,
+    /// As stored; by id also while it is being dropped.
+    AnyState,
 }

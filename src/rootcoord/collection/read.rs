@@ -201,8 +201,8 @@ fn described_by_id(
 ) -> Result<DescribeCollectionResponse, Failure> {
     let id = request.collection_id;
     let row = match which {
-        Which::Client => view.collection_by_id(id)?,
-        Which::Internal => view.collection_in_any_state(id)?,
+        Which::Client | Which::Internal => view.collection_by_id(id)?,
+        Which::AnyState => view.collection_in_any_state(id)?,
     };
     let row = row.filter(|row| was_there(row, request.time_stamp));
     let row = row.ok_or(Rejection::CollectionIdNotFound { id })?;
