@@ -118,21 +118,6 @@ def others(cluster, node):
     return [cluster.client(other) for other in NODES if other != node and cluster.alive(other)]
 
 
-@pytest.fixture
-def refused():
-    """Runs a call that must fail at once with this code, and returns its text."""
-
-    def call(code, work):
-        started = time.monotonic()
-        with pytest.raises(MilvusException) as error:
-            work()
-        assert error.value.code == code, error.value
-        assert time.monotonic() - started < REFUSED_SECONDS
-        return error.value.message
-
-    return call
-
-
 def book_schema(dim=8, vector=DataType.FLOAT_VECTOR):
     schema = MilvusClient.create_schema(auto_id=False, enable_dynamic_field=True, description="books")
     schema.add_field("id", DataType.INT64, is_primary=True)
