@@ -153,7 +153,7 @@ pub fn added_field(
     settled.fields.pop().ok_or_else(|| Rejection::Internal { detail: "the field was lost".to_owned() })
 }
 
-/// A schema after one of its functions was added or changed: `name` is the one that is replaced, if it is not a new one.
+/// A function that may be added, or take the place of the one called `name`.
 pub fn changed_functions(
     schema: &CollectionSchema,
     name: Option<&str>,

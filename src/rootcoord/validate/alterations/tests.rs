@@ -103,11 +103,15 @@ fn isolation_and_own_ids_need_what_the_schema_says() {
     assert!(alteration(&both, &own, &Limits::default()).is_ok());
 }
 
-fn added(field: &FieldSchema) -> Result<FieldSchema, (i32, String)> {
-    let zone = store::Property { key: "timezone".into(), value: "Asia/Shanghai".into() };
+fn added_under(zone: &str, field: &FieldSchema) -> Result<FieldSchema, (i32, String)> {
+    let zone = store::Property { key: "timezone".into(), value: zone.into() };
     let row = store::Collection { properties: vec![zone], ..store::Collection::default() };
     added_field(&field.encode_to_vec(), &row, &schema(), &Limits::default())
         .map_err(|rejection| (rejection.code(), rejection.reason()))
+}
+
+fn added(field: &FieldSchema) -> Result<FieldSchema, (i32, String)> {
+    added_under("UTC", field)
 }
 
 #[test]
@@ -124,9 +128,11 @@ fn an_added_field_is_a_field_that_could_have_been_declared() {
     let text = |text: &str| Some(ValueField { data: Some(Data::StringData(text.into())) });
     let stray = FieldSchema { field_id: 7, is_function_output: true, ..new("count", DataType::Int64) };
     assert_eq!(added(&stray).unwrap(), new("count", DataType::Int64), "ids and outputs are the server's");
-    let at = FieldSchema { default_value: text("1970-01-01T08:00:01"), ..new("at", DataType::Timestamptz) };
+    let at = FieldSchema { default_value: text("1970-01-01T00:00:01"), ..new("at", DataType::Timestamptz) };
     let data = added(&at).unwrap().default_value.unwrap().data.unwrap();
-    assert_eq!(data, Data::TimestamptzData(1_000_000), "in the collection's own time zone");
+    assert_eq!(data, Data::TimestamptzData(1_000_000));
+    let (code, reason) = added_under("Asia/Shanghai", &at).unwrap_err();
+    assert!(code == 1100 && reason.contains("needs the collection's time zone to be UTC"), "{reason}");
 
     let dim = |dim| vec![pair("dim", dim)];
     for (field, code, start) in [
