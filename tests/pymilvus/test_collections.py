@@ -70,6 +70,23 @@ def test_renames_by_the_orm_and_the_asynchronous_client(cluster, create, client,
     cluster.acknowledged.add(f"{name}_c")
 
 
+def test_a_collection_moves_to_another_database_and_back(cluster, node, create, client, name):
+    create(name)
+    collection_id = described(client, name)["collection_id"]
+    client.create_database(f"{name}_db", timeout=CALL_SECONDS)
+    there = MilvusClient(uri=cluster.uri(node), db_name=f"{name}_db", timeout=CALL_SECONDS)
+    cluster.acknowledged.discard(name)
+    client.rename_collection(name, f"{name}_moved", target_db=f"{name}_db", timeout=CALL_SECONDS)
+    assert described(there, f"{name}_moved")["collection_id"] == collection_id
+    assert not client.has_collection(name, timeout=CALL_SECONDS)
+    assert there.list_collections(timeout=CALL_SECONDS) == [f"{name}_moved"]
+    there.rename_collection(f"{name}_moved", name, target_db="default", timeout=CALL_SECONDS)
+    cluster.acknowledged.add(name)
+    assert described(client, name)["collection_id"] == collection_id
+    client.drop_database(f"{name}_db", timeout=CALL_SECONDS)
+    there.close()
+
+
 def test_renames_that_are_refused(create, client, refused, name):
     create(name)
     create(f"{name}_taken")
