@@ -5,7 +5,6 @@ use std::sync::Arc;
 use crate::access::{Accounts, GrantService, Guard, Hasher, PolicyBook, RootTask};
 use crate::admin::{self, AdminService, MemberCalls};
 use crate::call::Requests;
-use crate::config::Config;
 use crate::config::{Config, Security};
 use crate::datacoord::DataCoord;
 use crate::etcd::HistoryTask;
