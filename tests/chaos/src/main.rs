@@ -3,7 +3,8 @@
 //!
 //! [`fault`] says what can happen and draws it from the seed; [`strike`] makes it happen to the [`cluster`], by the
 //! processes' signals and disks ([`node`]) and the network between them ([`proxy`]); [`load`] are the clients;
-//! [`verify`] asks what must hold after the healing, with the pure functions of [`check`] over the [`history`].
+//! [`verify`] asks what must hold after the healing, with the pure functions of [`check`] over the [`history`], which
+//! are this package's library, as the simulation needs them too.
 //! [`mutation`] lists the deliberate errors by which the checkers are checked.
 //!
 //! A seed repeats the faults and their order, not the moment at which threads and packets meet.
@@ -12,10 +13,8 @@
 //! its syncs beyond the mutation, packet loss below TCP (a lost chunk is delivered late, as TCP would do it), and a
 //! clock step as seen by `rustix` calls of the suspension detector, which bypass the preloaded library.
 
-mod check;
 mod cluster;
 mod fault;
-mod history;
 #[allow(clippy::unwrap_used, reason = "shared with the crash tests")]
 #[path = "../../../raft/tests/it/crash/journal.rs"]
 mod journal;
@@ -24,7 +23,6 @@ mod mutation;
 mod node;
 mod proxy;
 mod run;
-mod shim;
 mod strike;
 mod verify;
 
@@ -43,12 +41,14 @@ mod support {
     pub mod ports;
 }
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Result;
 use clap::Parser;
+// Under the names by which this program's modules know them.
+use roost_chaos::{check, history, request, shim};
 
 use crate::mutation::Mutation;
 use crate::node::Program;
@@ -85,7 +85,7 @@ struct Options {
 async fn main() -> Result<ExitCode> {
     let options = Options::parse();
     let tools = tempfile::tempdir()?;
-    let shim = shim::compile(tools.path())?;
+    let shim = shim::compile(Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/shim.c")), tools.path())?;
     let seed = options.seed.unwrap_or_else(|| rand::random_range(0..1_000_000_000));
     eprintln!("==> chaos with seed {seed}");
     let plan = |mutation: Option<Mutation>| Plan {

@@ -5,18 +5,15 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use roost::pb::etcd::api::compare::{CompareResult, CompareTarget, TargetUnion};
-use roost::pb::etcd::api::{
-    Compare, DeleteRangeRequest, PutRequest, RangeRequest, RequestOp, ResponseHeader, TxnRequest, TxnResponse,
-    request_op, response_op,
-};
-use roost::pb::etcd::kv::KeyValue;
+use roost::pb::etcd::api::{DeleteRangeRequest, PutRequest, RangeRequest, ResponseHeader};
 
 use super::{CALL, Epoch, Fate, PAUSE, Shared, Through, WATCHED, fate, lock};
 use crate::check::key::{Input, Output};
 use crate::check::order::Given;
 use crate::check::watch::Write;
 use crate::history::{Call, Nanos};
+pub use crate::request::number;
+use crate::request::{found_by, swap, text};
 
 /// Keys of one epoch: few, so that clients meet.
 const KEYS: u64 = 4;
@@ -135,44 +132,6 @@ fn map<T, U>(fate: Fate<T>, then: impl FnOnce(T) -> U) -> Fate<U> {
 
 fn told(output: Output, header: Option<ResponseHeader>, write: Option<Option<u64>>) -> Told {
     Told { output, revision: header.map_or(0, |header| header.revision), write }
-}
-
-/// Writes `new` if the value is the expected one, or there is none; else reads it.
-fn swap(key: &str, expected: Option<u64>, new: u64) -> TxnRequest {
-    let (target, union) = match expected {
-        Some(value) => (CompareTarget::Value, TargetUnion::Value(text(value))),
-        None => (CompareTarget::Create, TargetUnion::CreateRevision(0)),
-    };
-    let compare = Compare {
-        key: key.into(),
-        result: CompareResult::Equal.into(),
-        target: target.into(),
-        target_union: Some(union),
-        ..Compare::default()
-    };
-    let put = PutRequest { key: key.into(), value: text(new), ..PutRequest::default() };
-    let get = RangeRequest { key: key.into(), ..RangeRequest::default() };
-    TxnRequest {
-        compare: vec![compare],
-        success: vec![RequestOp { request: Some(request_op::Request::RequestPut(put)) }],
-        failure: vec![RequestOp { request: Some(request_op::Request::RequestRange(get)) }],
-    }
-}
-
-fn found_by(answer: &TxnResponse) -> Option<u64> {
-    match answer.responses.first()?.response.as_ref()? {
-        response_op::Response::ResponseRange(range) => range.kvs.first().and_then(number),
-        _ => None,
-    }
-}
-
-fn text(value: u64) -> Vec<u8> {
-    value.to_string().into_bytes()
-}
-
-/// The number that a value is.
-pub fn number(row: &KeyValue) -> Option<u64> {
-    std::str::from_utf8(&row.value).ok()?.parse().ok()
 }
 
 /// One read for the runner, written down like the clients' own.
