@@ -69,6 +69,11 @@ impl<'a> KeyRange<'a> {
     pub fn new(from: &'a [u8], to: &'a [u8]) -> Self {
         KeyRange { from: Bound::Included(from), to: Bound::Excluded(to) }
     }
+
+    /// Whether it ends before it begins, so that it holds nothing. Ordered maps panic on such bounds.
+    pub fn is_inverted(&self) -> bool {
+        inverted(self.from, self.to)
+    }
 }
 
 /// The bound before a key, or no bound.
@@ -291,13 +296,15 @@ fn overlay_range<'r>(
         Bound::Excluded(key) => Bound::Excluded((space, key.to_vec())),
         Bound::Unbounded => Bound::Excluded((Space(space.0 + 1), Vec::new())),
     };
-    // BTreeMap panics on inverted bounds; an inverted range simply holds nothing.
-    let inverted = match (&from, &to) {
+    (!inverted(from.as_ref(), to.as_ref())).then(|| rows.range((from, to))).into_iter().flatten()
+}
+
+fn inverted<T: Ord>(from: Bound<T>, to: Bound<T>) -> bool {
+    match (from, to) {
         (Bound::Included(a), Bound::Included(b)) => a > b,
         (Bound::Included(a) | Bound::Excluded(a), Bound::Excluded(b) | Bound::Included(b)) => a >= b,
         _ => false,
-    };
-    (!inverted).then(|| rows.range((from, to))).into_iter().flatten()
+    }
 }
 
 /// An in-memory table set, for models and unit tests.

@@ -11,8 +11,6 @@ use std::sync::Arc;
 use futures::{FutureExt, Stream, StreamExt};
 use openraft::storage::{EntryResponder, RaftSnapshotBuilder, RaftStateMachine};
 use openraft::{OptionalSend, entry::RaftEntry};
-use tokio::runtime::{Handle, RuntimeFlavor};
-use tokio::task::block_in_place;
 
 use super::position::Position;
 use super::shared::{AppliedEvents, Snapshot, StateShared, SystemFacts};
@@ -20,6 +18,7 @@ use crate::codec::{self, corrupt};
 use crate::failpoint;
 use crate::kv::{Batch, Read, Space, Txn};
 use crate::machine::{ApplyContext, Machine};
+use crate::offload::off_the_core;
 use crate::snapshot::{self, SnapshotData};
 use crate::storage::engine::Engine;
 use crate::storage::wal::Wal;
@@ -169,14 +168,6 @@ impl<M: Machine> StateStore<M> {
         }
         next.put(&mut batch)?;
         Ok(batch)
-    }
-}
-
-/// Runs long work so that the other tasks of this worker, Raft's core among them, go on elsewhere.
-fn off_the_core<T>(work: impl FnOnce() -> T) -> T {
-    match Handle::try_current().map(|handle| handle.runtime_flavor()) {
-        Ok(RuntimeFlavor::MultiThread) => block_in_place(work),
-        _ => work(),
     }
 }
 

@@ -78,9 +78,9 @@ impl Drop for Closing {
 
 impl LeaderChecks {
     /// Starts the confirming task on the current runtime.
-    pub fn start<M: Machine>(raft: Raft<M>, lease: Duration) -> Self {
+    pub fn start<M: Machine>(raft: Raft<M>, lease: Duration, suspensions: SuspendDetector) -> Self {
         let waiting = Arc::new(Waiting { queue: Mutex::new(Some(Vec::new())), arrived: Notify::new() });
-        let (metrics, suspensions) = (raft.metrics(), Arc::new(SuspendDetector::new(lease)));
+        let (metrics, suspensions) = (raft.metrics(), Arc::new(suspensions));
         tokio::spawn(run(raft, lease, waiting.clone(), suspensions.clone()));
         let (transfers, given_up) = (AtomicUsize::new(0), AtomicU64::new(0));
         LeaderChecks { waiting, metrics, lease, suspensions, transfers, given_up }

@@ -1,9 +1,10 @@
 //! Noticing that time passed without us: a suspended machine stops CLOCK_MONOTONIC, and with it every lease.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use rustix::time::{ClockId, clock_gettime};
+use tokio::time::Instant;
 
 /// A difference between two clocks' progress that is not scheduling noise.
 const TOLERANCE_NS: i128 = 50_000_000;
@@ -11,14 +12,15 @@ const TOLERANCE_NS: i128 = 50_000_000;
 /// How far the clocks that go on during a suspension are ahead of the monotonic one, in nanoseconds: CLOCK_BOOTTIME for
 /// a suspended machine, CLOCK_REALTIME for a paused one (a step of the wall clock counts too; that costs a quorum
 /// round).
-type Gaps = [i128; 2];
+pub type Gaps = [i128; 2];
 
 fn read(clock: ClockId) -> i128 {
     let time = clock_gettime(clock);
     i128::from(time.tv_sec) * 1_000_000_000 + i128::from(time.tv_nsec)
 }
 
-fn gaps() -> Gaps {
+/// The gaps of this machine's clocks.
+pub fn gaps() -> Gaps {
     let monotonic = read(ClockId::Monotonic);
     [read(ClockId::Boottime) - monotonic, read(ClockId::Realtime) - monotonic]
 }
@@ -32,18 +34,19 @@ struct State {
 /// Compares the monotonic clock with those that go on during a suspension.
 pub struct SuspendDetector {
     lease: Duration,
+    gaps: fn() -> Gaps,
     state: Mutex<State>,
 }
 
 impl SuspendDetector {
     /// After a jump, acknowledgements from before it look fresh for one `lease` of monotonic time.
-    pub fn new(lease: Duration) -> Self {
-        SuspendDetector { lease, state: Mutex::new(State { gaps: gaps(), distrust_until: None }) }
+    pub fn new(lease: Duration, gaps: fn() -> Gaps) -> Self {
+        SuspendDetector { lease, gaps, state: Mutex::new(State { gaps: gaps(), distrust_until: None }) }
     }
 
     /// Whether the machine was suspended since the last jump that was seen.
     pub fn jumped(&self) -> bool {
-        self.jumped_to(gaps())
+        self.jumped_to((self.gaps)())
     }
 
     /// Whether a lease may rest on acknowledgements from before a suspension: only a quorum round is good then.
@@ -71,7 +74,7 @@ mod tests {
 
     #[test]
     fn a_jump_is_distrusted_for_a_whole_lease_however_often_one_looks() {
-        let detector = SuspendDetector::new(Duration::from_secs(3600));
+        let detector = SuspendDetector::new(Duration::from_secs(3600), gaps);
         assert!(!detector.distrusts());
         let [boot, real] = gaps();
         assert!(detector.jumped_to([boot + 3000 * MS, real]));
@@ -82,7 +85,7 @@ mod tests {
 
     #[test]
     fn small_jumps_add_up_and_the_wall_clock_counts() {
-        let detector = SuspendDetector::new(Duration::ZERO);
+        let detector = SuspendDetector::new(Duration::ZERO, gaps);
         let [boot, real] = gaps();
         assert!(!detector.jumped_to([boot + 30 * MS, real]));
         assert!(detector.jumped_to([boot + 60 * MS, real]));

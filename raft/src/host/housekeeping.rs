@@ -10,6 +10,7 @@ use openraft::async_runtime::WatchReceiver;
 use super::config::KEEP_LOG_ENTRIES;
 use super::start::HostCore;
 use crate::machine::Machine;
+use crate::offload::blocking;
 use crate::system::{self, Alarm, AlarmKind, SystemCommand};
 
 const PERIOD: Duration = Duration::from_secs(1);
@@ -108,11 +109,12 @@ impl<M: Machine> HostCore<M> {
             self.raft.trigger().purge_log(upto).await.map_err(std::io::Error::other)?;
             let (log, busy) = (self.log.clone(), self.reclaiming.clone());
             if !busy.swap(true, Ordering::AcqRel) {
-                tokio::task::spawn_blocking(move || {
+                tokio::spawn(blocking(move || {
                     // Of no consequence when it fails: the rows are gone either way.
                     let _ = log.reclaim();
                     busy.store(false, Ordering::Release);
-                });
+                    Ok(())
+                }));
             }
         }
         Ok(())

@@ -34,7 +34,7 @@ impl<M: Machine> HostCore<M> {
             let cluster = self.identity.cluster_id().map_or("its own".into(), |id| id.to_string());
             return Err(ChangeError::Invalid(format!("this node belongs to cluster {cluster} already")));
         }
-        let cluster_id = self.identity.cluster_id().unwrap_or_else(|| ClusterId(rand::random()));
+        let cluster_id = self.identity.cluster_id().unwrap_or_else(ClusterId::draw);
         self.identity.join(cluster_id).map_err(|error| ChangeError::Invalid(error.to_string()))?;
         match self.raft.initialize(members).await {
             Ok(()) => Ok(cluster_id),

@@ -5,6 +5,7 @@ mod batch;
 mod bootstrap;
 mod clock;
 mod config;
+mod environment;
 mod housekeeping;
 mod inspect;
 mod membership;
@@ -15,7 +16,9 @@ mod start;
 mod status;
 
 pub use barrier::Confirmed;
+pub use clock::Gaps;
 pub use config::HostConfig;
+pub use environment::Environment;
 pub use inspect::LogLine;
 pub use propose::{Applied, PROPOSAL_BYTES_MAX, Proposal};
 pub use start::Host;

@@ -15,7 +15,9 @@ use tokio::time::Instant;
 
 use super::barrier::LeaderChecks;
 use super::batch::{self, Batches};
+use super::clock::SuspendDetector;
 use super::config::HostConfig;
+use super::environment::Environment;
 use super::read::FollowerChecks;
 use super::{bootstrap, housekeeping};
 use crate::apply::{AppliedEvents, StateShared, StateStore};
@@ -25,9 +27,7 @@ use crate::machine::Machine;
 use crate::network::proto::peer_server::PeerServer;
 use crate::network::{Identity, PeerService, Secret, Transport, remove_partial_snapshots};
 use crate::storage::disk::DiskGuard;
-use crate::storage::engine::Engine;
 use crate::storage::marker::{ClusterId, Marker};
-use crate::storage::rocks::RocksEngine;
 use crate::storage::wal::Wal;
 use crate::system::Alarm;
 use crate::types::{Leadership, Member, NodeId, TypeConfig};
@@ -87,7 +87,11 @@ impl<M: Machine> Host<M> {
         let runtime =
             Builder::new_multi_thread().worker_threads(RAFT_THREADS).thread_name("raft").enable_all().build()?;
         let handle = runtime.handle().clone();
-        let starting = handle.spawn(HostCore::start(config, machine));
+        let starting = handle.spawn(async move {
+            std::fs::create_dir_all(&config.data_dir)?;
+            let environment = Environment::of_machine(&config)?;
+            HostCore::start(config, environment, machine).await
+        });
         match starting.await.unwrap_or_else(|panic| Err(StartError::Raft(panic.to_string()))) {
             Ok(core) => Ok(Arc::new(Host { core, runtime: Mutex::new(Some(runtime)), handle })),
             Err(error) => {
@@ -95,6 +99,14 @@ impl<M: Machine> Host<M> {
                 Err(error)
             }
         }
+    }
+
+    /// As [`Host::start`], in surroundings of the caller's choice and on the caller's own runtime, which must not end
+    /// before the host does.
+    pub async fn start_in(environment: Environment, config: HostConfig, machine: M) -> Result<Arc<Self>, StartError> {
+        std::fs::create_dir_all(&config.data_dir)?;
+        let core = HostCore::start(config, environment, machine).await?;
+        Ok(Arc::new(Host { core, runtime: Mutex::new(None), handle: Handle::current() }))
     }
 
     /// The peers' service, to be served on the peer listener, on [`Host::runtime`].
@@ -142,16 +154,15 @@ impl<M: Machine> Drop for Host<M> {
 }
 
 impl<M: Machine> HostCore<M> {
-    async fn start(config: HostConfig, machine: M) -> Result<Arc<Self>, StartError> {
-        std::fs::create_dir_all(&config.data_dir)?;
-        let engine: Arc<dyn Engine> = Arc::new(RocksEngine::open(&config.data_dir.join("db"), config.budget)?);
+    async fn start(config: HostConfig, environment: Environment, machine: M) -> Result<Arc<Self>, StartError> {
+        let Environment { engine, syncing, dial, gaps } = environment;
         let mut marker = Marker::open(engine.as_ref(), config.node_id)?;
         match (marker.cluster_id, config.cluster_id()) {
             // A restored or joined disk already knows its cluster; the configured first members are history then.
             (Some(_), _) | (None, None) => {}
             (None, Some(cluster_id)) => marker.join(engine.as_ref(), cluster_id)?,
         }
-        let wal = Wal::start(engine.clone(), &config.data_dir.join("synced.mark"))?;
+        let wal = Wal::start_as(&syncing, engine.clone(), &config.data_dir.join("synced.mark"))?;
         let log = LogStore::open(engine.clone(), wal.clone())?;
         let snapshot_dir = config.data_dir.join("snapshots");
         remove_partial_snapshots(&snapshot_dir)?;
@@ -159,7 +170,7 @@ impl<M: Machine> HostCore<M> {
         let shared = store.shared();
         let lease = config.lease();
         let identity = Arc::new(Identity::new(marker, Secret::derive(&config.secret), lease, engine));
-        let transport = Transport::new(identity.clone(), lease.max(Duration::from_millis(500)) * 2, lease);
+        let transport = Transport::new(identity.clone(), dial, lease.max(Duration::from_millis(500)) * 2, lease);
         let pristine = log.is_pristine();
         let options = Arc::new(config.openraft(pristine)?);
         let granted = log.exchange_lease(lease)?;
@@ -167,7 +178,7 @@ impl<M: Machine> HostCore<M> {
         let raft = raft.map_err(|error| StartError::Raft(error.to_string()))?;
         let leadership = publish_leadership(&raft);
         let core = Arc::new(HostCore {
-            leader_checks: LeaderChecks::start(raft.clone(), lease),
+            leader_checks: LeaderChecks::start(raft.clone(), lease, SuspendDetector::new(lease, gaps)),
             shared,
             identity,
             snapshot_dir,

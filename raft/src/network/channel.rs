@@ -1,7 +1,8 @@
 //! Connections to peers: few, long-lived, quick to notice that they are dead and quick to come back.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 use hyper_util::rt::TokioIo;
@@ -9,7 +10,7 @@ use parking_lot::Mutex;
 use tonic::transport::{Channel, Endpoint, Uri};
 
 /// What a connection is for. Large appends and snapshots must not stand in front of a heartbeat.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Purpose {
     Replicate,
     Heartbeat,
@@ -21,14 +22,28 @@ const KEEP_ALIVE: Duration = Duration::from_millis(1000);
 /// Unacknowledged bytes older than this break the connection.
 const USER_TIMEOUT_MS: u32 = 2000;
 
+/// Makes the channel to an endpoint; it connects when it is first used.
+pub type Dial = Arc<dyn Fn(Endpoint) -> Channel + Send + Sync>;
+
+/// Over TCP, by [`connect`].
+pub fn dial_tcp() -> Dial {
+    Arc::new(|endpoint| endpoint.connect_with_connector_lazy(tower::service_fn(connect)))
+}
+
 /// One channel per peer address and purpose, made on first use and kept.
-#[derive(Default)]
-pub struct Channels(Mutex<HashMap<(String, Purpose), Channel>>);
+pub struct Channels {
+    dial: Dial,
+    open: Mutex<BTreeMap<(String, Purpose), Channel>>,
+}
 
 impl Channels {
+    pub fn new(dial: Dial) -> Self {
+        Channels { dial, open: Mutex::default() }
+    }
+
     /// The channel to `address` (`host:port`). It connects when first used, and again after a failure.
     pub fn get(&self, address: &str, purpose: Purpose) -> Result<Channel, tonic::transport::Error> {
-        let mut channels = self.0.lock();
+        let mut channels = self.open.lock();
         if let Some(channel) = channels.get(&(address.to_string(), purpose)) {
             return Ok(channel.clone());
         }
@@ -39,14 +54,14 @@ impl Channels {
             // Larger windows than the default 64 KiB, or a 2 MiB append takes 32 round trips.
             .initial_stream_window_size(4 << 20)
             .initial_connection_window_size(8 << 20);
-        let channel = endpoint.connect_with_connector_lazy(tower::service_fn(connect));
+        let channel = (self.dial)(endpoint);
         channels.insert((address.to_string(), purpose), channel.clone());
         Ok(channel)
     }
 
     /// Forgets connections to addresses that are no member's any more.
     pub fn retain(&self, addresses: &[String]) {
-        self.0.lock().retain(|(address, _), _| addresses.contains(address));
+        self.open.lock().retain(|(address, _), _| addresses.contains(address));
     }
 }
 

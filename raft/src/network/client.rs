@@ -19,7 +19,7 @@ use tonic::transport::Channel;
 use tonic::{Code, Status};
 
 use super::MESSAGE_BYTES_MAX;
-use super::channel::{Channels, Purpose};
+use super::channel::{Channels, Dial, Purpose};
 use super::identity::Identity;
 use super::proto::peer_client::PeerClient as Rpc;
 use super::proto::{AppendRequest, Record, VoteRequest as VoteMessage};
@@ -41,8 +41,8 @@ pub struct Transport {
 }
 
 impl Transport {
-    pub fn new(identity: Arc<Identity>, no_progress: Duration, call_timeout: Duration) -> Self {
-        Transport { identity, channels: Arc::new(Channels::default()), no_progress, call_timeout }
+    pub fn new(identity: Arc<Identity>, dial: Dial, no_progress: Duration, call_timeout: Duration) -> Self {
+        Transport { identity, channels: Arc::new(Channels::new(dial)), no_progress, call_timeout }
     }
 
     /// A client of `target`. Nothing is sent yet.

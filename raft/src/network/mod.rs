@@ -12,7 +12,7 @@ pub mod proto {
     tonic::include_proto!("roost.peer.v1");
 }
 
-pub use channel::connect;
+pub use channel::{Dial, connect, dial_tcp};
 pub use client::{PeerClient, Transport};
 pub use identity::{Identity, SECRET_KEY, Secret};
 pub use service::PeerService;

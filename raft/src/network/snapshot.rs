@@ -11,7 +11,6 @@ use bytes::Bytes;
 use futures::StreamExt;
 use openraft::errors::RPCError;
 use openraft::raft::SnapshotResponse;
-use tokio::io::AsyncWriteExt;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Status, Streaming};
@@ -19,6 +18,7 @@ use tonic::{Status, Streaming};
 use super::client::{PeerClient, decode, record, rpc_error};
 use super::proto::SnapshotChunk;
 use crate::codec;
+use crate::offload::{self, blocking};
 use crate::snapshot::{SnapshotData, SnapshotFile, TemporaryFile};
 use crate::types::{TypeConfig, Vote};
 
@@ -52,6 +52,10 @@ pub fn remove_partial_snapshots(dir: &Path) -> io::Result<()> {
 /// Streams a snapshot file's bytes. Encoding runs on a blocking thread and waits for the receiver.
 pub fn stream_snapshot(data: SnapshotData) -> mpsc::Receiver<io::Result<Bytes>> {
     let (sender, receiver) = mpsc::channel(CHUNKS_QUEUED);
+    if !offload::has_threads() {
+        tokio::spawn(send_in_place(data, sender));
+        return receiver;
+    }
     tokio::task::spawn_blocking(move || {
         let mut out = ChunkWriter { sender: sender.clone(), chunk: Vec::with_capacity(CHUNK_BYTES) };
         if let Err(error) = data.write_to(&mut out).and_then(|_| out.flush()) {
@@ -60,6 +64,20 @@ pub fn stream_snapshot(data: SnapshotData) -> mpsc::Receiver<io::Result<Bytes>> 
         }
     });
     receiver
+}
+
+/// Without a thread that could wait for the receiver, everything is encoded first.
+async fn send_in_place(data: SnapshotData, sender: mpsc::Sender<io::Result<Bytes>>) {
+    let mut file = Vec::new();
+    let chunks = match data.write_to(&mut file) {
+        Ok(_) => file.chunks(CHUNK_BYTES).map(|chunk| Ok(Bytes::copy_from_slice(chunk))).collect(),
+        Err(error) => vec![Err(error)],
+    };
+    for chunk in chunks {
+        if sender.send(chunk).await.is_err() {
+            return;
+        }
+    }
 }
 
 struct ChunkWriter {
@@ -115,8 +133,7 @@ pub async fn receive_snapshot(mut input: Streaming<SnapshotChunk>, dir: &Path) -
     let written = write(&mut input, &partial.0).await;
     written?;
     let path = partial.0.clone();
-    let verified = tokio::task::spawn_blocking(move || SnapshotFile::verify(&path)).await;
-    let file = verified.map_err(|error| Status::internal(error.to_string()))?;
+    let file = blocking(move || SnapshotFile::verify(&path)).await;
     let file = file.map_err(|error| Status::data_loss(format!("the received snapshot is refused: {error}")))?;
     Ok((vote, SnapshotFile { temporary: Some(Arc::new(partial)), ..file }))
 }
@@ -128,12 +145,15 @@ async fn next(input: &mut Streaming<SnapshotChunk>) -> Result<Option<SnapshotChu
 
 async fn write(input: &mut Streaming<SnapshotChunk>, path: &Path) -> Result<(), Status> {
     let failed = |error: io::Error| Status::internal(format!("cannot store the snapshot: {error}"));
-    if let Some(dir) = path.parent() {
-        tokio::fs::create_dir_all(dir).await.map_err(failed)?;
-    }
-    let mut file = tokio::fs::File::create(path).await.map_err(failed)?;
+    let path = path.to_path_buf();
+    let create = move || {
+        path.parent().map_or(Ok(()), std::fs::create_dir_all)?;
+        std::fs::File::create(path)
+    };
+    let mut file = blocking(create).await.map_err(failed)?;
     while let Some(chunk) = next(input).await? {
-        file.write_all(&chunk.data).await.map_err(failed)?;
+        let write = move || file.write_all(&chunk.data).map(|()| file);
+        file = blocking(write).await.map_err(failed)?;
     }
-    file.flush().await.map_err(failed)
+    Ok(())
 }

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::engine::Engine;
 use crate::codec;
 use crate::kv::{Batch, Read, Space};
+use crate::random;
 use crate::types::NodeId;
 
 /// The on-disk format that this binary reads and writes.
@@ -18,6 +19,13 @@ const KEY: &[u8] = b"marker";
 /// Identifies a cluster for its whole life. A restored backup is a new cluster.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct ClusterId(pub u128);
+
+impl ClusterId {
+    /// A new one.
+    pub fn draw() -> Self {
+        ClusterId(u128::from(random::number()) << 64 | u128::from(random::number()))
+    }
+}
 
 impl fmt::Display for ClusterId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -79,7 +87,7 @@ impl Marker {
     /// Reads the disk's marker, or makes one for an empty disk. Refuses a disk that is not `node_id`'s.
     pub fn open(engine: &dyn Engine, node_id: NodeId) -> Result<Self, Refused> {
         let Some(marker) = Marker::read(engine)? else {
-            let marker = Marker { format: FORMAT, node_id, incarnation: rand::random(), cluster_id: None };
+            let marker = Marker { format: FORMAT, node_id, incarnation: random::number(), cluster_id: None };
             marker.store(engine)?;
             return Ok(marker);
         };

@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 
 use openraft::storage::IOFlushed;
 use parking_lot::Mutex;
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 
 use super::engine::Engine;
 use crate::failpoint;
@@ -49,6 +49,16 @@ pub struct Synced {
     pub vote_term: u64,
 }
 
+/// Who syncs.
+#[derive(Clone)]
+pub enum Syncing {
+    /// A thread of its own.
+    Thread,
+    /// A task of the current runtime, each sync after so long: a simulated disk. It has no power when a sync fails:
+    /// nothing is completed any more.
+    Task(Arc<dyn Fn() -> Duration + Send + Sync>),
+}
+
 /// Handle to the sync thread. The thread ends when the last handle is dropped.
 #[derive(Clone)]
 pub struct Wal {
@@ -61,8 +71,14 @@ pub struct Wal {
 /// The queue and the thread behind it. The last owner waits for the thread, so that nothing touches the engine while
 /// the process ends.
 struct SyncThread {
-    jobs: Option<SyncSender<Job>>,
+    jobs: Option<Queue>,
+    /// A task has none: it ends with its queue.
     handle: Option<JoinHandle<()>>,
+}
+
+enum Queue {
+    Thread(SyncSender<Job>),
+    Task(mpsc::Sender<Job>),
 }
 
 impl Drop for SyncThread {
@@ -88,16 +104,30 @@ pub fn create_mark(path: &Path) -> io::Result<()> {
 impl Wal {
     /// Starts the sync thread for `engine`; `mark_path` is where the durable position is noted.
     pub fn start(engine: Arc<dyn Engine>, mark_path: &Path) -> io::Result<Self> {
-        let (jobs, queue) = sync_channel(QUEUE_MAX);
+        Self::start_as(&Syncing::Thread, engine, mark_path)
+    }
+
+    /// As [`Wal::start`], by whoever is chosen.
+    pub fn start_as(syncing: &Syncing, engine: Arc<dyn Engine>, mark_path: &Path) -> io::Result<Self> {
         let mark_was_missing = MarkFile::open(mark_path)?.sequence == 0;
         create_mark(mark_path)?;
         let mark = Arc::new(Mutex::new(MarkFile::open(mark_path)?));
         let latency = Arc::new(Mutex::new(VecDeque::with_capacity(LATENCY_WINDOW)));
-        let (marking, timing) = (mark.clone(), latency.clone());
-        let thread = std::thread::Builder::new().name("wal-sync".into());
-        let handle = Some(thread.spawn(move || run(engine, queue, marking, timing))?);
-        let thread = Arc::new(SyncThread { jobs: Some(jobs), handle });
-        Ok(Wal { thread, mark, latency, mark_was_missing })
+        let syncer = Syncer { engine, mark: mark.clone(), latency: latency.clone() };
+        let thread = match syncing {
+            Syncing::Thread => {
+                let (jobs, queue) = sync_channel(QUEUE_MAX);
+                let thread = std::thread::Builder::new().name("wal-sync".into());
+                let handle = thread.spawn(move || run(&syncer, &queue))?;
+                SyncThread { jobs: Some(Queue::Thread(jobs)), handle: Some(handle) }
+            }
+            Syncing::Task(delay) => {
+                let (jobs, queue) = mpsc::channel(QUEUE_MAX);
+                tokio::spawn(run_delayed(syncer, queue, delay.clone()));
+                SyncThread { jobs: Some(Queue::Task(jobs)), handle: None }
+            }
+        };
+        Ok(Wal { thread: Arc::new(thread), mark, latency, mark_was_missing })
     }
 
     /// The durable position that the last run of this disk noted, or this run since.
@@ -149,11 +179,13 @@ impl Wal {
     }
 
     fn queue(&self, job: Job) -> io::Result<()> {
-        let jobs = self.thread.jobs.as_ref().ok_or_else(stopped)?;
-        match jobs.try_send(job) {
-            Ok(()) => Ok(()),
-            Err(TrySendError::Full(job)) => jobs.send(job).map_err(|_| stopped()),
-            Err(TrySendError::Disconnected(_)) => Err(stopped()),
+        match self.thread.jobs.as_ref().ok_or_else(stopped)? {
+            Queue::Thread(jobs) => match jobs.try_send(job) {
+                Ok(()) => Ok(()),
+                Err(TrySendError::Full(job)) => jobs.send(job).map_err(|_| stopped()),
+                Err(TrySendError::Disconnected(_)) => Err(stopped()),
+            },
+            Queue::Task(jobs) => jobs.try_send(job).map_err(|_| stopped()),
         }
     }
 }
@@ -162,25 +194,44 @@ fn stopped() -> io::Error {
     io::Error::other("the WAL sync thread has stopped")
 }
 
-fn run(
+/// What a sync needs.
+struct Syncer {
     engine: Arc<dyn Engine>,
-    queue: Receiver<Job>,
     mark: Arc<Mutex<MarkFile>>,
     latency: Arc<Mutex<VecDeque<Duration>>>,
-) {
+}
+
+fn run(syncer: &Syncer, queue: &Receiver<Job>) {
     let mut jobs = Vec::new();
     while let Ok(first) = queue.recv() {
         jobs.push(first);
         jobs.extend(queue.try_iter().take(QUEUE_MAX));
-        failpoint::point("wal.before_sync");
-        let began = Instant::now();
-        if !mutation::active("skip-wal-sync")
-            && let Err(error) = engine.sync().and_then(|()| note(&mark, &jobs))
-        {
+        if let Err(error) = syncer.sync(&mut jobs) {
             die(&error);
         }
+    }
+}
+
+async fn run_delayed(syncer: Syncer, mut queue: mpsc::Receiver<Job>, delay: Arc<dyn Fn() -> Duration + Send + Sync>) {
+    let mut jobs = Vec::new();
+    while queue.recv_many(&mut jobs, QUEUE_MAX).await > 0 {
+        tokio::time::sleep(delay()).await;
+        if let Err(error) = syncer.sync(&mut jobs) {
+            return tracing::info!(%error, "the simulated disk is without power");
+        }
+    }
+}
+
+impl Syncer {
+    /// Syncs once for all jobs and completes them.
+    fn sync(&self, jobs: &mut Vec<Job>) -> io::Result<()> {
+        failpoint::point("wal.before_sync");
+        let began = Instant::now();
+        if !mutation::active("skip-wal-sync") {
+            self.engine.sync().and_then(|()| note(&self.mark, jobs))?;
+        }
         failpoint::point("wal.after_sync");
-        let mut recent = latency.lock();
+        let mut recent = self.latency.lock();
         if recent.len() == LATENCY_WINDOW {
             recent.pop_front();
         }
@@ -193,6 +244,7 @@ fn run(
                 Job::Vote { done, .. } | Job::Barrier { done } => drop(done.send(())),
             }
         }
+        Ok(())
     }
 }
 

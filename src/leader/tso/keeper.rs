@@ -1,9 +1,10 @@
 //! The leader task that opens the window of a reign and keeps extending it: one proposal per half window.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use roost_raft::mutation;
+use tokio::time::Instant;
 
 use super::oracle::Oracle;
 use super::window::Window;
@@ -116,7 +117,7 @@ impl Keeper {
     }
 
     async fn open(&self, reign: Reign) -> Result<Arc<Window>, Error> {
-        self.replica.read_barrier(Instant::now() + limits::CALL_TIME_DEFAULT).await?;
+        self.replica.read_barrier((Instant::now() + limits::CALL_TIME_DEFAULT).into_std()).await?;
         let found_ms = View::new(self.replica.view()?.as_ref()).tso_bound_ms()?;
         // What was replicated is trusted; what this node's clock claims beyond it is checked against the others.
         self.oracle.clock.trust(found_ms);

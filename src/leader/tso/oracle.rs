@@ -119,11 +119,12 @@ impl Oracle {
                 return Ok(());
             }
             let behind_ms = physical_ms(timestamp).saturating_sub(physical_ms(upcoming)) + 1;
-            let wake = Instant::now() + std::time::Duration::from_millis(behind_ms.min(limits::MAX_SLEEP_MS));
-            if wake > deadline {
+            let wake =
+                tokio::time::Instant::now() + std::time::Duration::from_millis(behind_ms.min(limits::MAX_SLEEP_MS));
+            if wake > deadline.into() {
                 return Err(Error::Stalled);
             }
-            tokio::time::sleep_until(wake.into()).await;
+            tokio::time::sleep_until(wake).await;
         }
     }
 
