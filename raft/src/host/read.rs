@@ -42,8 +42,10 @@ impl<M: Machine> HostCore<M> {
     }
 
     async fn read_index(&self) -> Result<u64, ReadError> {
+        let mut changes = self.leadership.clone();
         loop {
-            let leadership = *self.leadership.borrow();
+            // Marked as seen, or the wait for the next change would be over at once.
+            let leadership = *changes.borrow_and_update();
             let attempt = match leadership.leader {
                 None => Err(ReadError::NoLeader),
                 Some(_) if leadership.is_self => self.leader_checks.confirm().await.map(|confirmed| confirmed.index),
@@ -53,8 +55,10 @@ impl<M: Machine> HostCore<M> {
                 Err(ReadError::NotLeader | ReadError::NoLeader | ReadError::NoQuorum) => {
                     // Leadership is changing, or the lease ran out: wait for news or a moment. The caller's deadline
                     // bounds it.
-                    let mut changes = self.leadership.clone();
-                    let _ = tokio::time::timeout(self.retry_pause, changes.changed()).await;
+                    if let Ok(Err(_)) = tokio::time::timeout(self.retry_pause, changes.changed()).await {
+                        // Nobody tells any more who leads, and waiting for it would be over at once.
+                        return Err(ReadError::Stopped);
+                    }
                 }
                 other => return other,
             }

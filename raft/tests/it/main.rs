@@ -9,6 +9,7 @@ mod cluster;
 #[cfg(feature = "failpoints")]
 mod crash;
 mod engines;
+mod environment;
 mod logs;
 mod snapshots;
 mod suite;

@@ -1,7 +1,7 @@
 //! Whole hosts in one process, over loopback sockets. Every wait is for a condition, with a generous deadline.
 
 mod faults;
-mod harness;
+pub mod harness;
 mod intruders;
 mod life;
 mod membership;
