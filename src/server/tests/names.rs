@@ -364,7 +364,8 @@ async fn aliases_live_through_any_node() {
     };
     assert_eq!(verdict!(one.alter_collection(altered)), done());
     let described = nodes[2].rootcoord().await.describe_collection(describe("y")).await.unwrap().into_inner();
-    assert_eq!((described.properties, described.num_partitions), (properties(&[("k", "v")]), 2));
+    let set = properties(&[("k", "v"), ("timezone", "UTC")]);
+    assert_eq!((described.properties, described.num_partitions), (set, 2));
 
     assert_eq!(verdict!(two.alter_alias(alter_alias("d", "x"))), done());
     assert_eq!(three.describe_collection(describe("x")).await.unwrap().into_inner().collection_name, "d");
