@@ -1,8 +1,8 @@
 //! Who calls: the `authorization` metadata, and what of it was verified before.
 //!
 //! bcrypt takes tens of milliseconds, so a token that was verified is remembered by a keyed hash, together with the
-//! generation of the password that it showed. A password that was changed has another generation, and so has a user that
-//! was dropped and made again: what is remembered of the old one no longer counts.
+//! generation of the password that it showed. A password that was changed has another generation, and so has a user
+//! that was dropped and made again: what is remembered of the old one no longer counts.
 
 use std::collections::HashMap;
 use std::sync::Arc;

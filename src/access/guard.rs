@@ -1,8 +1,8 @@
 //! The check of every client's call, on the node that was asked: who is it, and may it do this?
 //!
-//! A call that needs a privilege waits for a read barrier first, so what was granted or revoked, on whichever node, with
-//! an answer before the call began, holds for it. Calls that ask for nothing of the state (versions, health) are let in
-//! on what this node knows.
+//! A call that needs a privilege waits for a read barrier first, so what was granted or revoked, on whichever node,
+//! with an answer before the call began, holds for it. Calls that ask for nothing of the state (versions, health) are
+//! let in on what this node knows.
 
 use std::net::SocketAddr;
 use std::sync::Arc;

@@ -5,8 +5,8 @@
 //! - `rules`, `wire`: what a call needs, and what its request names; `credential`: who calls;
 //! - `policy`, `condition`: grants in a form that is quick to ask; `book`, `aliases`: the policy that follows
 //!   the log;
-//! - `guard`: the check; `sight`: what listings show; `audit`: what is written down about it; `explain`, `service`: why it came out so,
-//!   for operators.
+//! - `guard`: the check; `sight`: what listings show; `audit`: what is written down about it; `explain`, `service`: why
+//!   it came out so, for operators.
 //!
 //! The rows and their rules are `src/state/access`'s.
 

@@ -1,5 +1,5 @@
-//! What a user sees of the catalog: in Milvus whoever may do nothing with a collection does not find it in a listing, and
-//! is refused its description.
+//! What a user sees of the catalog: in Milvus whoever may do nothing with a collection does not find it in a listing,
+//! and is refused its description.
 
 use std::sync::Arc;
 

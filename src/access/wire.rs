@@ -108,7 +108,8 @@ mod tests {
 
         #[test]
         fn any_request(db_name in ".*", collection_name in ".*", schema: Vec<u8>, shards_num: i32) {
-            let request = CreateCollectionRequest { db_name, collection_name, schema, shards_num, ..Default::default() };
+            let unset = CreateCollectionRequest::default();
+            let request = CreateCollectionRequest { db_name, collection_name, schema, shards_num, ..unset };
             let bytes = request.encode_to_vec();
             prop_assert_eq!(text(&bytes, 2), Ok(request.db_name.as_str()));
             prop_assert_eq!(text(&bytes, 3), Ok(request.collection_name.as_str()));

@@ -1,5 +1,5 @@
-//! Clients' calls are checked where they enter: by their metadata before their body is read, and by their request before
-//! it is executed or passed on. What another node passed on was checked there.
+//! Clients' calls are checked where they enter: by their metadata before their body is read, and by their request
+//! before it is executed or passed on. What another node passed on was checked there.
 
 use bytes::Bytes;
 use http::{HeaderMap, Response};

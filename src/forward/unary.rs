@@ -1,5 +1,5 @@
-//! Calls with one request: they are checked, and the body is kept, so that the call can be sent again, under the same request id, until an
-//! answer is known or the time is up.
+//! Calls with one request: they are checked, and the body is kept, so that the call can be sent again, under the same
+//! request id, until an answer is known or the time is up.
 
 use std::convert::Infallible;
 use std::time::Instant;

@@ -79,7 +79,8 @@ pub const RECLAIM_ROWS: usize = 1024;
 pub const RECLAIM_BYTES: usize = 4 << 20;
 /// The longest hash of a password. bcrypt's take 60 bytes; another algorithm's may be longer.
 pub const MAX_HASH_BYTES: usize = 256;
-/// The longest description of a user or a role (Milvus: proxy.maxUserDescriptionLength, proxy.maxRoleDescriptionLength).
+/// The longest description of a user or a role (Milvus: proxy.maxUserDescriptionLength,
+/// proxy.maxRoleDescriptionLength).
 pub const MAX_DESCRIPTION_BYTES: usize = 1024;
 /// Grants in the cluster: every node compiles all of them, and a role that is dropped by force takes its own along.
 pub const MAX_GRANTS: u64 = 1 << 18;

@@ -46,8 +46,8 @@
 //! | 0x77 | privilege group       | name                        | `PrivilegeGroup` |
 //! | 0x78 | access totals         |                             | `AccessTotals`   |
 //!
-//! `n` is a name that is not the last part: a byte of length stands before it. A grant is role n, object type u8 (Milvus'
-//! number), database n, object n, privilege.
+//! `n` is a name that is not the last part: a byte of length stands before it. A grant is role n, object type u8
+//! (Milvus' number), database n, object n, privilege.
 //!
 //! The etcd key space has spaces of its own, so that a user's key is the key and sorts as etcd says. What `KEYS` says
 //! now, the other two say for every revision; they are not in the state hash.

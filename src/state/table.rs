@@ -66,8 +66,8 @@ impl Key for Vec<u8> {
     }
 }
 
-/// A text of at most 255 bytes that is not the last part of its key: a byte of length, then the text. Such parts sort by
-/// length first.
+/// A text of at most 255 bytes that is not the last part of its key: a byte of length, then the text. Such parts sort
+/// by length first.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Name(String);
 

@@ -1,5 +1,7 @@
 """Users, roles, grants and privilege groups: every call of MilvusClient and the ORM about them, without authorization."""
 
+import time
+
 import pytest
 from local_cluster import CALL_SECONDS
 from pymilvus import MilvusClient, MilvusException, Role, connections, utility
@@ -48,7 +50,16 @@ def orm(cluster, node):
     connections.disconnect(alias)
 
 
+def wait_for_root(client):
+    """The leader of a new cluster writes its first user a moment after the cluster answers."""
+    give_up = time.monotonic() + CALL_SECONDS
+    while "root" not in client.list_users(timeout=CALL_SECONDS):
+        assert time.monotonic() < give_up, "a new cluster has no root"
+        time.sleep(0.05)
+
+
 def test_users(client, others, user):
+    wait_for_root(client)
     for reader in [client, *others]:
         listed = reader.list_users(timeout=CALL_SECONDS)
         assert "root" in listed and user in listed

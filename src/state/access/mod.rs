@@ -1,7 +1,7 @@
 //! Who may do what: users with hashed passwords, roles, grants and privilege groups.
 //!
-//! A privilege here is a name: `PrivilegeLoad`, `*`, or that of a custom group. What names mean, which of them exist and
-//! how a check is made of them is the business of `src/access`; apply keeps the rows consistent with each other.
+//! A privilege here is a name: `PrivilegeLoad`, `*`, or that of a custom group. What names mean, which of them exist
+//! and how a check is made of them is the business of `src/access`; apply keeps the rows consistent with each other.
 
 mod command;
 mod grant;
