@@ -6,6 +6,7 @@ mod address;
 mod args;
 mod error;
 mod layers;
+mod quota;
 mod sections;
 mod validate;
 
@@ -17,6 +18,7 @@ use serde::Deserialize;
 pub use address::HostPort;
 pub use args::Args;
 pub use error::{ConfigError, Problem};
+pub use quota::{CallRates, DataRates, Quota, Rate};
 pub use sections::{
     Advertise, Cluster, Etcd, Listen, Log, LogFormat, Member, Node, Raft, Secret, Security, Storage, Tso,
 };
@@ -55,6 +57,9 @@ pub struct Config {
     /// What users may create; Milvus' defaults.
     #[serde(deserialize_with = "sections::or_default")]
     pub limits: Limits,
+    /// How much clients may ask for.
+    #[serde(deserialize_with = "sections::or_default")]
+    pub quota: Quota,
     /// Users, roles and grants.
     #[serde(deserialize_with = "sections::or_default")]
     pub security: Security,

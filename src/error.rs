@@ -120,6 +120,11 @@ pub enum Rejection {
     NotPermitted { detail: String },
     /// A name that no privilege group may have.
     PrivilegeGroupInvalidName { detail: String },
+
+    /// More than a configured rate, a number a second.
+    RateExceeded { rate: String },
+    /// Denied altogether; `reason` is why.
+    Denied { reason: String },
 }
 
 impl Rejection {
@@ -271,6 +276,10 @@ impl Rejection {
             NotAuthenticated { detail } => kind::NOT_AUTHENTICATED.detail(detail),
             NotPermitted { detail } => kind::NOT_PERMITTED.detail(detail),
             PrivilegeGroupInvalidName { detail } => kind::PRIVILEGE_GROUP_INVALID_NAME.detail(detail),
+            RateExceeded { rate } => kind::RATE_LIMIT
+                .field("rate", rate)
+                .because("request is rejected by grpc RateLimiter middleware, please retry later"),
+            Denied { reason } => kind::QUOTA_EXCEEDED.field("reason", reason),
         }
     }
 }

@@ -116,6 +116,7 @@ replies!(
     milvus::SelectRoleResponse,
     milvus::SelectUserResponse,
     internal::ListPolicyResponse,
+    internal::GetQuotaMetricsResponse,
     rootcoord::GetCredentialResponse,
     TruncateCollectionResponse,
     // RootCoord's.

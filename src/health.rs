@@ -4,22 +4,25 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
+use crate::config::Quota;
 use crate::limits;
 use crate::pb::common::{self, StateCode};
 use crate::pb::milvus::{CheckHealthResponse, ComponentInfo, ComponentStates};
+use crate::quota;
 use crate::replica::Replica;
 
 /// The verdict of this node over itself.
 pub struct Health {
     replica: Arc<dyn Replica>,
+    quota: Arc<Quota>,
     stopping: AtomicBool,
     /// The last probe found nobody who confirms reads.
     unconfirmed: AtomicBool,
 }
 
 impl Health {
-    pub fn new(replica: Arc<dyn Replica>) -> Arc<Self> {
-        Arc::new(Health { replica, stopping: AtomicBool::new(false), unconfirmed: AtomicBool::new(false) })
+    pub fn new(replica: Arc<dyn Replica>, quota: Arc<Quota>) -> Arc<Self> {
+        Arc::new(Health { replica, quota, stopping: AtomicBool::new(false), unconfirmed: AtomicBool::new(false) })
     }
 
     /// From now on this node says that it goes away, so that load balancers stop sending before it stops listening.
@@ -57,12 +60,16 @@ impl Health {
     }
 
     pub fn check_reply(&self) -> CheckHealthResponse {
-        let reasons = self.reasons();
+        let mut reasons = self.reasons();
+        let is_healthy = reasons.is_empty();
+        // As in Milvus, a cluster that denies something on purpose is healthy.
+        let denials = quota::in_cluster(&self.quota, self.replica.disk_full());
+        reasons.extend(denials.iter().map(|denial| denial.reason().to_owned()));
         CheckHealthResponse {
             status: Some(common::Status::default()),
-            is_healthy: reasons.is_empty(),
+            is_healthy,
             reasons,
-            quota_states: Vec::new(),
+            quota_states: denials.iter().map(|denial| denial.what.state().into()).collect(),
         }
     }
 

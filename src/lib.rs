@@ -27,6 +27,7 @@ pub mod metrics;
 pub mod pb;
 pub mod proposer;
 pub mod querycoord;
+pub mod quota;
 pub mod relay;
 pub mod replica;
 pub mod restore;

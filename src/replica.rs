@@ -99,6 +99,9 @@ pub trait Replica: Send + Sync + 'static {
     /// What is wrong with the cluster, one line each; empty if nothing is.
     fn alarms(&self) -> Vec<String>;
 
+    /// Whether a member's disk is nearly full, so that nothing that needs space is accepted.
+    fn disk_full(&self) -> bool;
+
     /// Names the cluster; empty as long as this node belongs to none. A call from another cluster is not executed.
     fn cluster_id(&self) -> String;
 

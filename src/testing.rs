@@ -38,6 +38,8 @@ pub struct SoloReplica {
     pub outdated: AtomicBool,
     /// How many were refused so.
     pub refused: AtomicU64,
+    /// As if a member had raised NOSPACE.
+    pub disk_full: AtomicBool,
     pub members: Mutex<Vec<Peer>>,
     pub cluster: Mutex<String>,
 }
@@ -70,6 +72,7 @@ impl SoloReplica {
             stall: AtomicBool::new(false),
             outdated: AtomicBool::new(false),
             refused: AtomicU64::new(0),
+            disk_full: AtomicBool::new(false),
             members: Mutex::default(),
             cluster: Mutex::new("solo".into()),
         })
@@ -157,6 +160,10 @@ impl Replica for SoloReplica {
 
     fn alarms(&self) -> Vec<String> {
         Vec::new()
+    }
+
+    fn disk_full(&self) -> bool {
+        self.disk_full.load(Ordering::Relaxed)
     }
 
     fn cluster_id(&self) -> String {

@@ -47,8 +47,9 @@ pub use book::PolicyBook;
 pub use guard::{Asking, Guard};
 pub use password::Hasher;
 pub use root::RootTask;
+pub use rules::{ObjectField, Rules};
 pub use service::GrantService;
-pub use wire::{Malformed, field, message};
+pub use wire::{Malformed, field, message, texts};
 
 /// The calls about access, over the replicated state, for both APIs.
 pub struct Accounts {

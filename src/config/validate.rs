@@ -32,6 +32,8 @@ const MEMORY_BYTES_MIN: u64 = 1 << 20;
 const LIMIT_MAX: u64 = 1 << 28;
 /// bcrypt's own least, and some seconds for each password.
 const BCRYPT_COST: (u32, u32) = (4, 14);
+/// Oftener is a load of its own, and rates that are older than minutes are none.
+const COLLECT_INTERVAL_MS: (u64, u64) = (100, 600_000);
 /// More than any history that is kept on purpose; a larger number is a mistake.
 const REVISIONS_MAX: u64 = 1 << 40;
 /// No size here is meant to pass a tebibyte; larger is a typing error in the unit.
@@ -49,6 +51,7 @@ impl Config {
         self.check_tso(&mut found);
         self.check_etcd(&mut found);
         self.check_limits(&mut found);
+        self.check_quota(&mut found);
         self.check_security(&mut found);
         self.check_log(&mut found);
         found.list
@@ -191,6 +194,17 @@ impl Config {
         let (vectors, fields) = (self.limits.max_vector_fields, self.limits.max_fields);
         found.check(vectors <= fields, "limits.max_vector_fields", || {
             format!("{vectors} must be at most limits.max_fields ({fields})")
+        });
+    }
+
+    fn check_quota(&self, found: &mut Problems) {
+        for (key, rate) in self.quota.rates() {
+            found.check(rate.is_valid(), key, || "must be a number of 0 or more, or -1 for no limit".to_owned());
+        }
+        let (min, max) = COLLECT_INTERVAL_MS;
+        let interval = self.quota.collect_interval_ms;
+        found.check((min..=max).contains(&interval), "quota.collect_interval_ms", || {
+            format!("{interval} must be from {min} to {max}")
         });
     }
 

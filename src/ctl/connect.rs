@@ -19,7 +19,7 @@ use crate::pb::access::access_client::AccessClient;
 use crate::pb::admin::admin_client::AdminClient;
 use crate::pb::admin::{LeaderShowRequest, LeaderShowResponse};
 use crate::pb::rootcoord::root_coord_client::RootCoordClient;
-use crate::pb::{common, milvus, rootcoord};
+use crate::pb::{common, internal, milvus, rootcoord};
 
 /// One connection, whose calls show the cluster's secret.
 type Secured = InterceptedService<Channel, Authenticate>;
@@ -331,6 +331,7 @@ macro_rules! milvus_answers {
 }
 
 milvus_answers!(
+    internal::GetQuotaMetricsResponse,
     milvus::DescribeAliasResponse,
     milvus::DescribeCollectionResponse,
     milvus::ListAliasesResponse,

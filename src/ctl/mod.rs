@@ -19,6 +19,7 @@ mod member;
 mod output;
 mod partition;
 mod property;
+mod quota;
 mod role;
 mod snapshot;
 mod snapshot_file;
@@ -104,6 +105,9 @@ enum Noun {
     /// What roles may do
     #[command(subcommand)]
     Grant(grant::Command),
+    /// How much clients may ask for
+    #[command(subcommand)]
+    Quota(quota::Command),
     /// Bring in the keys of another store
     #[command(subcommand)]
     Import(etcd::Import),
@@ -173,6 +177,7 @@ async fn execute(cli: Cli, write: fn(&str) -> Result<(), Failure>) -> Result<(),
         Noun::User(command) => user::run(&context, command).await,
         Noun::Role(command) => role::run(&context, command).await,
         Noun::Grant(command) => grant::run(&context, command).await,
+        Noun::Quota(command) => quota::run(&context, command).await,
         Noun::Import(command) => etcd::import(&context, command).await,
         Noun::Export(command) => etcd::export(&context, command).await,
         Noun::Completion { shell } => completion(&context, shell),

@@ -73,6 +73,8 @@ fn every_documented_verb_parses() {
         "role drop r --force -y",
         "role give r alice",
         "role take r alice",
+        "quota list",
+        "quota describe -o json",
         "grant list --role r",
         "grant add r Search --database d --collection c",
         "grant remove r Search -y",

@@ -401,6 +401,16 @@ fn table() -> Vec<(Rejection, i32, &'static str, bool, bool, ErrorCode, Code)> {
             UnexpectedError,
             Code::InvalidArgument,
         ),
+        (
+            R::RateExceeded { rate: text("0.1") },
+            8,
+            "request is rejected by grpc RateLimiter middleware, please retry later: rate limit exceeded[rate=0.1]",
+            true,
+            false,
+            RateLimit,
+            Code::Unavailable,
+        ),
+        (R::Denied { reason: d() }, 9, "quota exceeded[reason=why]", false, false, ForceDeny, Code::ResourceExhausted),
     ]
 }
 
@@ -475,6 +485,8 @@ const STORED: &[&str] = &[
     "NotAuthenticated",
     "NotPermitted",
     "PrivilegeGroupInvalidName",
+    "RateExceeded",
+    "Denied",
 ];
 
 #[test]

@@ -12,7 +12,9 @@ use super::methods::{Method, Route};
 use crate::access::guard::{Caller, Guard, Rule};
 use crate::access::{self, Asking, audit};
 use crate::call::Call;
+use crate::error::Rejection;
 use crate::pb::common;
+use crate::quota::{Counted, Gate};
 
 /// A reply of a call that writes is a status and little else; a longer one is passed on without a look.
 const REPLY_BYTES_MAX: u64 = 64 << 10;
@@ -22,6 +24,22 @@ const REPLY_BYTES_MAX: u64 = 64 << 10;
 pub(super) struct Checks<'a> {
     pub guard: &'a Guard,
     pub rule: &'a Rule,
+}
+
+/// How one call is counted.
+#[derive(Clone, Copy)]
+pub(super) struct Toll<'a> {
+    pub gate: &'a Gate,
+    pub counted: &'a Counted,
+}
+
+impl Toll<'_> {
+    /// Whether the call is within the rates and not denied.
+    pub fn paid(&self, parts: &http::request::Parts, body: &Bytes) -> Result<(), Rejection> {
+        // A body that is no single message is refused by whoever decodes it.
+        let message = access::message(body).unwrap_or_default();
+        self.gate.admit(self.counted, message, &parts.headers)
+    }
 }
 
 /// Who calls; `None`: nobody asks.

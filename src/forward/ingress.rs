@@ -17,7 +17,7 @@ use tonic::body::Body;
 use tonic::transport::server::TcpConnectInfo;
 use tower::{Layer, Service, ServiceExt};
 
-use super::checked::{self, Checks};
+use super::checked::{self, Checks, Toll};
 use super::lasting::Lasting;
 use super::methods::{Method, Methods, Route};
 use super::peers::Peers;
@@ -27,6 +27,7 @@ use crate::call::{self, Call, OpenRequest, RequestId, Requests};
 use crate::error::Rejection;
 use crate::limits;
 use crate::metrics::Metrics;
+use crate::quota::Gate;
 use crate::replica::Replica;
 use crate::shutdown::Shutdown;
 
@@ -57,6 +58,8 @@ pub struct Ingress {
     pub(super) stop: Shutdown,
     /// Checks clients' calls; `None`: everybody may do everything.
     guard: Option<Arc<Guard>>,
+    /// Counts clients' calls; `None`: as many as come.
+    gate: Option<Arc<Gate>>,
     /// The leader's address as replies name it, by listener, for as long as that leader leads.
     named: RwLock<HashMap<Side, (Leadership, HeaderValue)>>,
 }
@@ -75,6 +78,7 @@ impl Ingress {
         metrics: Arc<Metrics>,
         stop: Shutdown,
         guard: Option<Arc<Guard>>,
+        gate: Option<Arc<Gate>>,
     ) -> Result<Arc<Self>, prost::DecodeError> {
         Ok(Arc::new(Ingress {
             replica,
@@ -92,6 +96,7 @@ impl Ingress {
             metrics,
             stop,
             guard,
+            gate,
             named: RwLock::default(),
         }))
     }
@@ -119,12 +124,12 @@ impl Ingress {
             return response;
         }
         let mut stamped = self.stamp(&request, method);
-        let checks = self.checks(side, uri.path());
+        let (checks, toll) = (self.checks(side, uri.path()), self.toll(side, uri.path()));
         let mut response = match (method.client_streaming, self.calls.try_acquire()) {
             (false, Err(_)) => method.refuse(&Rejection::RateLimited {
                 detail: format!("{} calls are in progress on this node", limits::CALLS_IN_FLIGHT_MAX),
             }),
-            (_, _permit) => self.checked(inner, request, method, &mut stamped, checks).await,
+            (_, _permit) => self.checked(inner, request, method, &mut stamped, checks, toll).await,
         };
         if method.route != Route::Here {
             self.name_leader(side, response.headers_mut());
@@ -142,6 +147,7 @@ impl Ingress {
         method: Method,
         stamped: &mut Stamped,
         checks: Option<Checks<'_>>,
+        toll: Option<Toll<'_>>,
     ) -> Response<Body>
     where
         S: Service<Request<Body>, Response = Response<Body>, Error = Infallible> + Clone + Send + 'static,
@@ -156,7 +162,7 @@ impl Ingress {
         }
         match method.client_streaming {
             true => self.stream(inner, request, method, stamped).await,
-            false => unary::serve(self, inner, request, method, stamped, checks.zip(caller)).await,
+            false => unary::serve(self, inner, request, method, stamped, checks.zip(caller), toll).await,
         }
     }
 
@@ -164,6 +170,12 @@ impl Ingress {
     fn checks(&self, side: Side, path: &str) -> Option<Checks<'_>> {
         let guard = self.guard.as_deref().filter(|_| side == Side::Client)?;
         Some(Checks { guard, rule: guard.rule(path)? })
+    }
+
+    /// How this call is counted, if it is. Milvus' own processes and operators are not.
+    fn toll(&self, side: Side, path: &str) -> Option<Toll<'_>> {
+        let gate = self.gate.as_deref().filter(|_| side == Side::Client)?;
+        Some(Toll { gate, counted: gate.counted(path)? })
     }
 
     /// Health, reflection, and UNIMPLEMENTED for what nobody serves: small requests, which are read at once.

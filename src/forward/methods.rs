@@ -71,7 +71,8 @@ const ROUTES: &[(&str, Route, &[&str])] = &[
     (MILVUS, Route::Leader, &["Flush"]),
     (MILVUS, Route::Log, &["CreateIndex", "AlterIndex", "DropIndex"]),
     (MILVUS, Route::Log, &["LoadCollection", "LoadPartitions", "ReleaseCollection", "ReleasePartitions"]),
-    (ROOT_COORD, Route::Leader, &["AllocTimestamp"]),
+    // The leader knows the proxies.
+    (ROOT_COORD, Route::Leader, &["AllocTimestamp", "GetQuotaMetrics"]),
     (ROOT_COORD, Route::Log, COLLECTION_WRITES),
     (ROOT_COORD, Route::Log, &["AllocID"]),
     (MILVUS, Route::Log, &["CreateDatabase", "DropDatabase", "AlterDatabase"]),

@@ -39,7 +39,7 @@ fn ingress() -> Arc<Ingress> {
     let (trigger, stop) = crate::shutdown::channel();
     // Nobody asks for the stop, as long as there are tests.
     std::mem::forget(trigger);
-    Ingress::new(replica, peers, Requests::new(1, 1), Arc::new(Metrics::new()), stop, None).unwrap()
+    Ingress::new(replica, peers, Requests::new(1, 1), Arc::new(Metrics::new()), stop, None, None).unwrap()
 }
 
 async fn call<S>(ingress: &Arc<Ingress>, inner: S, path: &str, body: Body) -> Response<Body>

@@ -12,7 +12,7 @@ use tonic::body::Body;
 use tower::Service;
 
 use super::body::{Unread, counted, keep, whole};
-use super::checked::{Checked, Checks};
+use super::checked::{Checked, Checks, Toll};
 use super::ingress::{Ingress, Leader, Stamped, local};
 use super::methods::{Method, Route};
 use super::retry::{self, Attempt};
@@ -28,6 +28,7 @@ pub(super) async fn serve<S>(
     method: Method,
     stamped: &Stamped,
     checks: Option<(Checks<'_>, Caller)>,
+    toll: Option<Toll<'_>>,
 ) -> Response<Body>
 where
     S: Service<Request<Body>, Response = Response<Body>, Error = Infallible> + Clone + Send + 'static,
@@ -40,12 +41,14 @@ where
         Ok(Err(unread)) => return refuse_unread(&method, unread),
         Err(_) => return method.refuse(&too_late(Attempt::NotDone)),
     };
-    let Some((checks, caller)) = checks else {
-        return repeat(ingress, inner, method, stamped, &parts, &kept.bytes).await;
+    let execute = async || match toll.map_or(Ok(()), |toll| toll.paid(&parts, &kept.bytes)) {
+        Ok(()) => repeat(ingress, inner, method, stamped, &parts, &kept.bytes).await,
+        Err(refusal) => method.refuse(&refusal),
     };
+    let Some((checks, caller)) = checks else { return execute().await };
     let checked = Checked { method, call: &stamped.call, parts: &parts, body: &kept.bytes };
     match checked.may_pass(checks, &caller).await {
-        Ok(()) => checked.done(checks, repeat(ingress, inner, method, stamped, &parts, &kept.bytes).await).await,
+        Ok(()) => checked.done(checks, execute().await).await,
         Err(refusal) => refusal,
     }
 }

@@ -19,6 +19,9 @@ pub const OTHER_CALLS_IN_FLIGHT_MAX: usize = 1024;
 pub const OTHER_CALL_BYTES_MAX: usize = 64 << 10;
 /// Listings that are read from the tables at once, each of up to [`REPLY_BYTES_MAX`]; others wait for their turn.
 pub const LISTINGS_IN_PROGRESS_MAX: usize = 4;
+/// Databases and collections whose rates a node counts at the same time, by kind; those whose buckets are full again
+/// are not counted. Milvus' default of 64 databases needs some hundreds; a bucket has 48 bytes.
+pub const QUOTA_BUCKETS_MAX: usize = 65_536;
 /// Bytes of request bodies that were read and of listings that are being sent.
 pub const CALL_BYTES_IN_FLIGHT_MAX: usize = 256 << 20;
 /// Connections of one listener; each costs two buffers and a task. Fewer than the usual 1024*16 file descriptors.

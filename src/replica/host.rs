@@ -7,6 +7,7 @@ use std::time::Instant;
 use roost_raft::Host;
 use roost_raft::error::{ProposeError, ReadError};
 use roost_raft::kv::Read;
+use roost_raft::system::AlarmKind;
 use roost_raft::types::{Leadership, Member};
 use tokio::sync::watch;
 
@@ -64,6 +65,10 @@ impl Replica for HostReplica {
 
     fn alarms(&self) -> Vec<String> {
         self.host.alarms().iter().map(|alarm| format!("{} raised by node {}", alarm.kind, alarm.node)).collect()
+    }
+
+    fn disk_full(&self) -> bool {
+        self.host.alarms().iter().any(|alarm| alarm.kind == AlarmKind::NoSpace)
     }
 
     fn cluster_id(&self) -> String {

@@ -11,7 +11,9 @@ use crate::handler::{Asked, handlers};
 use crate::health::Health;
 use crate::leader::tso::Oracle;
 use crate::pb::common;
-use crate::pb::internal::{CredentialInfo, ListPolicyRequest, ListPolicyResponse};
+use crate::pb::internal::{
+    CredentialInfo, GetQuotaMetricsRequest, GetQuotaMetricsResponse, ListPolicyRequest, ListPolicyResponse,
+};
 use crate::pb::milvus::{
     AddCollectionFieldRequest, AddCollectionFunctionRequest, AlterAliasRequest, AlterCollectionFieldRequest,
     AlterCollectionFunctionRequest, AlterCollectionRequest, AlterRoleRequest, BackupRbacMetaRequest,
@@ -33,6 +35,7 @@ use crate::pb::rootcoord::{
     DescribeDatabaseRequest, DescribeDatabaseResponse, GetCredentialRequest, GetCredentialResponse,
     ShowCollectionIDsRequest, ShowCollectionIDsResponse,
 };
+use crate::quota::QuotaReports;
 
 /// The service; cheap to clone.
 #[derive(Clone)]
@@ -41,6 +44,7 @@ pub struct RootCoordService {
     pub accounts: Arc<Accounts>,
     pub oracle: Arc<Oracle>,
     pub health: Arc<Health>,
+    pub quota: Arc<QuotaReports>,
 }
 
 impl RootCoordService {
@@ -70,6 +74,8 @@ impl RootCoord for RootCoordService {
     handlers! {
         alloc_timestamp(AllocTimestampRequest) -> AllocTimestampResponse = |this, asked| this.timestamps(asked);
         alloc_id(AllocIdRequest) -> AllocIdResponse = |this, asked| this.catalog.allocate_ids(asked);
+
+        get_quota_metrics(GetQuotaMetricsRequest) -> GetQuotaMetricsResponse = |this, asked| this.quota.metrics(asked);
 
         // Collections.
         create_collection(CreateCollectionRequest) -> common::Status =

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::access::{Accounts, GrantService, Guard, Hasher, PolicyBook, RootTask};
 use crate::admin::{self, AdminService, MemberCalls};
 use crate::call::Requests;
-use crate::config::{Config, Security};
+use crate::config::{Config, Quota, Security};
 use crate::datacoord::DataCoord;
 use crate::etcd::HistoryTask;
 use crate::etcd::lessor::Lessor;
@@ -21,6 +21,7 @@ use crate::metrics::Metrics;
 use crate::pb::admin::admin_server::AdminServer;
 use crate::proposer::Proposer;
 use crate::querycoord::QueryCoord;
+use crate::quota::{Gate, QuotaReports};
 use crate::relay::Relay;
 use crate::replica::Replica;
 use crate::rootcoord::{Catalog, Eraser, RootCoordService};
@@ -28,12 +29,14 @@ use crate::shutdown::{self, Shutdown, Trigger};
 
 use super::etcd::{EtcdServices, EtcdSettings};
 
-/// Which secret guards which listener (`None` leaves it open), and what clients must show.
+/// Which secret guards which listener (`None` leaves it open), what clients must show, and how often they may call.
 #[derive(Clone, Default)]
 pub struct Access {
     pub secret: Option<String>,
     pub internal_secret: Option<String>,
     pub security: Arc<Security>,
+    /// How much clients may ask for.
+    pub quota: Arc<Quota>,
 }
 
 impl Access {
@@ -41,7 +44,8 @@ impl Access {
         // Without a secret (loopback only) peers still show the proof of an empty one: other protocols' calls end here.
         let secret = config.cluster.secret.as_ref().map(|secret| secret.expose().to_owned()).unwrap_or_default();
         let internal_secret = config.internal_needs_secret().then(|| secret.clone());
-        Access { secret: Some(secret), internal_secret, security: Arc::new(config.security.clone()) }
+        let (security, quota) = (Arc::new(config.security.clone()), Arc::new(config.quota.clone()));
+        Access { secret: Some(secret), internal_secret, security, quota }
     }
 }
 
@@ -96,6 +100,7 @@ impl Node {
         let ledger = Ledger::new(replica.clone(), proposer.clone(), oracle.clone(), limits);
         let (datacoord, querycoord) = (DataCoord::new(ledger.clone()), QueryCoord::new(ledger.clone()));
         let catalog = Catalog::new(ledger.clone());
+        let quota_reports = QuotaReports::new(ledger.clone(), replica.clone(), access.quota.clone());
         let hasher = Hasher::new(access.security.bcrypt_cost);
         let accounts = Accounts::new(ledger, hasher.clone(), access.security.clone());
         let root = RootTask::new(replica.clone(), proposer.clone(), hasher.clone(), access.security.clone());
@@ -104,7 +109,11 @@ impl Node {
             true => Some(Guard::new(replica.clone(), policy.clone(), hasher, access.security.clone())?),
             false => None,
         };
-        let health = Health::new(replica.clone());
+        let gate = match access.quota.enabled {
+            true => Some(Gate::new(replica.clone(), Arc::new(SystemClock::default()), access.quota.clone(), &metrics)?),
+            false => None,
+        };
+        let health = Health::new(replica.clone(), access.quota.clone());
         let requests = Requests::new(replica.node_id(), boot);
         let lessor = Lessor::new(replica.clone(), proposer.clone(), Arc::new(SystemClock::default()));
         let history = HistoryTask::new(replica.clone(), proposer.clone(), etcd.auto_compaction_revisions);
@@ -117,8 +126,9 @@ impl Node {
             metrics.clone(),
         );
         let (stop_calls, calls_stop) = shutdown::channel();
+        let gate = gate.map(Arc::new);
         let ingress =
-            Ingress::new(replica.clone(), peers.clone(), requests, metrics.clone(), calls_stop.clone(), guard)?;
+            Ingress::new(replica.clone(), peers.clone(), requests, metrics.clone(), calls_stop.clone(), guard, gate)?;
         let etcd = etcd.guard.map(|guard| EtcdServices::new(replica.clone(), relay.clone(), guard));
         if let Some(etcd) = &etcd {
             etcd.register(&metrics, lessor.clone());
@@ -138,6 +148,7 @@ impl Node {
                 accounts: accounts.clone(),
                 oracle: oracle.clone(),
                 health: health.clone(),
+                quota: quota_reports,
             },
             timestamps: TimestampService::new(oracle.clone()),
             grants: GrantService {

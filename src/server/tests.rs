@@ -5,6 +5,7 @@ mod etcd;
 mod fuzz;
 mod lasting;
 mod names;
+mod quota;
 mod turns;
 
 use std::sync::Arc;
@@ -21,7 +22,7 @@ use tonic::{Code, Request};
 
 use super::*;
 use crate::admin::tests::MemoryNode;
-use crate::config::Security;
+use crate::config::{Quota, Security};
 use crate::etcd::access::Guard;
 use crate::forward::secret_proof;
 use crate::limits::Limits;
@@ -76,7 +77,12 @@ async fn cluster_with(guard: Option<Guard>) -> Vec<Running> {
 
 /// The same whose clients are checked like that.
 async fn cluster_secured(guard: Option<Guard>, security: Security) -> Vec<Running> {
-    let security = Arc::new(security);
+    cluster_limited(guard, security, Quota::default()).await
+}
+
+/// The same whose clients may ask for so much.
+async fn cluster_limited(guard: Option<Guard>, security: Security, quota: Quota) -> Vec<Running> {
+    let (security, quota) = (Arc::new(security), Arc::new(quota));
     let tables = Arc::default();
     let admin = MemoryNode::leading();
     let mut nodes = Vec::new();
@@ -87,7 +93,12 @@ async fn cluster_secured(guard: Option<Guard>, security: Security) -> Vec<Runnin
         let name = |listener: &Listener| listener.address().unwrap().to_string();
         let (client, internal) = (name(&listeners.client), name(&listeners.internal));
         let (peer, http) = (name(&listeners.peer), name(&listeners.http));
-        let access = Access { secret: Some(SECRET.into()), internal_secret: None, security: security.clone() };
+        let access = Access {
+            secret: Some(SECRET.into()),
+            internal_secret: None,
+            security: security.clone(),
+            quota: quota.clone(),
+        };
         let settings = OracleSettings { window_ms: 3000, max_clock_ahead_ms: 60_000 };
         let etcd = EtcdSettings { guard: guard.clone(), auto_compaction_revisions: 0 };
         let metrics = Arc::new(Metrics::new());

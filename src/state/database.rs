@@ -181,7 +181,8 @@ pub(super) fn remove_alias(txn: &mut Txn<'_>, database_id: i64) -> io::Result<()
     Ok(())
 }
 
-fn max_collections(row: &store::Database, limits: &Limits) -> Result<u64, Rejection> {
+/// How many collections the database may have: its own property's word, else the cluster's.
+pub fn max_collections(row: &store::Database, limits: &Limits) -> Result<u64, Rejection> {
     let Some(own) = row.properties.iter().find(|property| property.key == MAX_COLLECTIONS_PROPERTY) else {
         return Ok(limits.max_collections_per_database);
     };

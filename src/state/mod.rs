@@ -112,6 +112,7 @@ pub use command::{
     AccessCommand, AllocId, AlterCollectionProperties, AlterDatabase, CollectionChange, Command, CreateCollection,
     CreateDatabase, CreatePartition, DropCollection, DropDatabase, DropPartition, ExtendTso,
 };
+pub use database::max_collections;
 pub use entry::{Entry, RequestId};
 pub use event::Event;
 pub use index::{AlterIndex, CreateIndex, DropIndex, IndexCommand, IndexReply, JSON_PATH};

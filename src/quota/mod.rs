@@ -1,0 +1,23 @@
+//! How much clients may ask for (Milvus' quotaAndLimits): rates of cluster, database, collection and partition, and what
+//! is denied altogether.
+//!
+//! - `kind`: which calls count as what; `limits`: the rates that are set, by kind and level;
+//! - `bucket`: how many calls are still due; `gate`: the check of a client's call on the node that was asked;
+//! - `deny`: what is denied, and why;
+//! - `report`: all of it for operators.
+//!
+//! How many databases, collections or users there may be is not a rate: apply checks those (`src/state/limits.rs`).
+
+mod bucket;
+mod deny;
+mod gate;
+mod kind;
+mod limits;
+pub mod report;
+#[cfg(test)]
+mod tests;
+
+pub use deny::{Denial, Denied, in_cluster};
+pub use gate::{Counted, Gate};
+pub use limits::Level;
+pub use report::QuotaReports;

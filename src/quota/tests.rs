@@ -1,0 +1,315 @@
+//! Buckets by example and by property; the gate over tables in memory, with a clock of the test's.
+
+use std::sync::Arc;
+
+use http::{HeaderMap, HeaderValue};
+use proptest::prelude::*;
+use prost::Message;
+
+use super::bucket::{Buckets, Claim, Key};
+use super::deny::{self, Denied};
+use super::limits::{KINDS, limit};
+use super::*;
+use crate::config::{Quota, Rate};
+use crate::leader::clock::GuardedClock;
+use crate::leader::clock::fake::FakeClock;
+use crate::metrics::Metrics;
+use crate::pb::common::ErrorCode;
+use crate::pb::internal::RateType;
+use crate::pb::milvus::{
+    AlterDatabaseRequest, CreateCollectionRequest, CreateDatabaseRequest, CreateIndexRequest, FlushRequest,
+};
+use crate::pb::schema::{CollectionSchema, DataType, FieldSchema};
+use crate::pb::store;
+use crate::proposer::Proposer;
+use crate::replica::Peer;
+use crate::state::{AlterDatabase, Command, CreateCollection, CreateDatabase, Limits};
+use crate::testing::SoloReplica;
+
+fn claim(kind: RateType, level: Level, id: i64, per_second: f64) -> Claim {
+    Claim { key: Key { kind, level, id }, per_second }
+}
+
+fn settings(yaml: &str) -> Quota {
+    serde_yaml_ng::from_str(yaml).unwrap()
+}
+
+#[test]
+fn a_refused_call_takes_nothing_anywhere() {
+    let mut buckets = Buckets::default();
+    let cluster = claim(RateType::DdlIndex, Level::Cluster, 0, 10.0);
+    let database = claim(RateType::DdlIndex, Level::Database, 7, 1.0);
+    assert_eq!(buckets.take(&[cluster, database], 0), Ok(()));
+    for _ in 0..100 {
+        assert_eq!(buckets.take(&[cluster, database], 0), Err(database));
+    }
+    // Nine of the cluster's ten are left for others.
+    assert_eq!((0..20).filter(|_| buckets.take(&[cluster], 0).is_ok()).count(), 9);
+    assert_eq!(buckets.take(&[cluster, database], 99), Err(cluster));
+    assert_eq!(buckets.take(&[cluster, database], 1000), Ok(()));
+}
+
+#[test]
+fn a_rate_below_one_a_second_admits_one_in_its_time() {
+    let mut buckets = Buckets::default();
+    let flush = [claim(RateType::DdlFlush, Level::Collection, 5, 0.1)];
+    assert_eq!(buckets.take(&flush, 500), Ok(()));
+    assert_eq!(buckets.take(&flush, 9_000), Err(flush[0]));
+    assert_eq!(buckets.take(&flush, 10_500), Ok(()));
+    assert_eq!(buckets.take(&flush, 10_501), Err(flush[0]));
+}
+
+#[test]
+fn buckets_are_bounded_and_full_ones_are_forgotten() {
+    let most = crate::limits::QUOTA_BUCKETS_MAX;
+    let mut buckets = Buckets::default();
+    for id in 0..most as i64 + 500 {
+        assert_eq!(buckets.take(&[claim(RateType::DdlFlush, Level::Collection, id, 1.0)], 0), Ok(()));
+    }
+    assert_eq!(buckets.len(), most);
+    assert_eq!(buckets.take(&[claim(RateType::DdlFlush, Level::Collection, -1, 1.0)], 1000), Ok(()));
+    assert_eq!(buckets.len(), 1);
+}
+
+proptest! {
+    /// Over any stretch of time no bucket gives more than it held and got; whoever waits long enough is admitted.
+    #[test]
+    fn no_rate_is_passed(
+        calls in proptest::collection::vec((0..2000u64, 0..3i64), 1..200),
+        cluster in 0.1..20.0f64,
+        database in 0.1..20.0f64,
+    ) {
+        let mut buckets = Buckets::default();
+        let (mut now, mut admitted) = (0, Vec::new());
+        for (pause, id) in calls {
+            now += pause;
+            let claims = [
+                claim(RateType::DdlCollection, Level::Cluster, 0, cluster),
+                claim(RateType::DdlCollection, Level::Database, id, database),
+            ];
+            if buckets.take(&claims, now).is_ok() {
+                admitted.push((now, id));
+            }
+        }
+        prop_assert!(!admitted.is_empty());
+        let most = |rate: f64, passed_ms: u64| rate.max(1.0) + rate * passed_ms as f64 / 1000.0 + 0.001 * 200.0;
+        for (first, (from, _)) in admitted.iter().enumerate() {
+            for (last, (until, _)) in admitted.iter().enumerate().skip(first) {
+                let within = &admitted[first..=last];
+                prop_assert!(within.len() as f64 <= most(cluster, until - from) + 1.0);
+                for id in 0..3 {
+                    let of = within.iter().filter(|(_, of)| *of == id).count();
+                    prop_assert!(of as f64 <= most(database, until - from) + 1.0);
+                }
+            }
+        }
+        let patient = [claim(RateType::DdlCollection, Level::Cluster, 0, cluster)];
+        prop_assert_eq!(buckets.take(&patient, now + 10_000), Ok(()));
+    }
+}
+
+#[test]
+fn rates_are_those_of_the_configuration() {
+    let unset = Quota::default();
+    let set: Vec<_> = KINDS
+        .into_iter()
+        .flat_map(|kind| Level::ALL.map(|level| (kind, level, limit(&unset, kind, level))))
+        .filter(|(.., limit)| limit.is_some())
+        .collect();
+    assert_eq!(set, [(RateType::DdlFlush, Level::Collection, Some(0.1))], "Milvus' defaults");
+    let quota = settings(
+        "{enabled: true, ddl: {enabled: true, collection: {cluster: 10, database: 2.5}}, index: {cluster: 3}, \
+         flush: {enabled: false}, database: {enabled: true, cluster: 1}, \
+         dml: {enabled: true, insert: {collection: 2, partition: -1}}, dql: {enabled: true, search: {cluster: 100}}}",
+    );
+    for (kind, level, expected) in [
+        (RateType::DdlCollection, Level::Cluster, Some(10.0)),
+        (RateType::DdlCollection, Level::Database, Some(2.5)),
+        (RateType::DdlPartition, Level::Cluster, None),
+        (RateType::DdlIndex, Level::Cluster, None),
+        (RateType::DdlFlush, Level::Collection, None),
+        (RateType::Ddldb, Level::Cluster, Some(1.0)),
+        (RateType::DmlInsert, Level::Collection, Some(2_097_152.0)),
+        (RateType::DmlInsert, Level::Partition, None),
+        (RateType::DqlSearch, Level::Cluster, Some(100.0)),
+    ] {
+        assert_eq!(limit(&quota, kind, level), expected, "{kind:?} {level:?}");
+    }
+    assert_eq!(Rate::from(-1.0), Rate::UNLIMITED);
+}
+
+#[test]
+fn every_method_that_is_counted_is_served() {
+    let methods = crate::forward::Methods::known().unwrap();
+    for (path, _) in kind::counted() {
+        assert!(methods.get(&path).is_some_and(|method| method.for_clients), "{path}");
+    }
+}
+
+#[test]
+fn denials_cover_what_they_say() {
+    let property =
+        |key: &str, value: &str| store::Property { key: format!("database.force.deny.{key}"), value: value.into() };
+    let what = |key: &str| deny::in_database(&[property(key, "true")]).first().map(|denial| denial.what);
+    for (key, expected) in [
+        ("writing", Some(Denied::Writing)),
+        ("reading", Some(Denied::Reading)),
+        ("ddl", Some(Denied::Ddl)),
+        ("collectionDDL", Some(Denied::OneDdl(RateType::DdlCollection))),
+        ("partitionDDL", Some(Denied::OneDdl(RateType::DdlPartition))),
+        ("index", Some(Denied::OneDdl(RateType::DdlIndex))),
+        ("flush", Some(Denied::OneDdl(RateType::DdlFlush))),
+        ("compaction", Some(Denied::OneDdl(RateType::DdlCompaction))),
+        ("breathing", None),
+    ] {
+        assert_eq!(what(key), expected, "{key}");
+    }
+    assert!(deny::in_database(&[property("ddl", "false")]).is_empty());
+    for kind in KINDS {
+        let covering = [Denied::Reading, Denied::Writing, Denied::Ddl].map(|what| what.covers(kind));
+        assert_eq!(covering.iter().filter(|covers| **covers).count(), 1, "{kind:?}");
+    }
+    let quota = settings("{enabled: true, force_deny_writing: true}");
+    let codes: Vec<_> = deny::in_cluster(&quota, true).iter().map(|denial| (denial.what, denial.code)).collect();
+    assert_eq!(codes, [(Denied::Writing, ErrorCode::ForceDeny), (Denied::Ddl, ErrorCode::DiskQuotaExhausted)]);
+    let off = Quota { enabled: false, ..quota };
+    assert!(deny::in_cluster(&off, false).is_empty());
+}
+
+/// A gate of one of three nodes, whose tables hold the databases `default` and `shelf`.
+struct Site {
+    gate: Gate,
+    clock: Arc<FakeClock>,
+    replica: Arc<SoloReplica>,
+}
+
+impl Site {
+    async fn new(yaml: &str) -> Self {
+        let replica = SoloReplica::new();
+        replica.lead(1);
+        *replica.members.lock() = (1..=3).map(|id| Peer { id, ..Peer::default() }).collect();
+        let clock = FakeClock::at(1);
+        let gate = Gate::new(replica.clone(), clock.clone(), Arc::new(settings(yaml)), &Metrics::new()).unwrap();
+        let site = Site { gate, clock, replica };
+        let shelf = CreateDatabase { name: "shelf".into(), properties: vec![], ts: 1, limits: Limits::default() };
+        site.propose(Command::CreateDatabase(shelf)).await;
+        site
+    }
+
+    async fn propose(&self, command: Command) {
+        let clock = Arc::new(GuardedClock::new(self.clock.clone(), 60_000));
+        clock.settled_for(1);
+        Proposer::new(self.replica.clone(), clock).propose_internal(1, command).await.unwrap();
+    }
+
+    async fn deny(&self, key: &str, value: &str) {
+        let set = vec![(format!("database.force.deny.{key}"), value.to_owned())];
+        self.propose(Command::AlterDatabase(AlterDatabase { name: "shelf".into(), set, delete: vec![] })).await;
+    }
+
+    /// Milvus' code and text, or 0.
+    fn call(&self, method: &str, message: &impl Message) -> (i32, String) {
+        self.call_on(method, message, "")
+    }
+
+    fn call_on(&self, method: &str, message: &impl Message, connection: &str) -> (i32, String) {
+        let counted = self.gate.counted(&format!("/milvus.proto.milvus.MilvusService/{method}")).unwrap();
+        let mut headers = HeaderMap::new();
+        headers.insert("dbname", HeaderValue::from_str(connection).unwrap());
+        let refusal = self.gate.admit(counted, &message.encode_to_vec(), &headers).err().map(|no| no.to_status());
+        refusal.map_or((0, String::new()), |status| {
+            assert_eq!(status.retriable, status.code == 8);
+            (status.code, status.reason)
+        })
+    }
+
+    fn creating(&self, database: &str, calls: usize) -> usize {
+        let create = CreateCollectionRequest { db_name: database.into(), ..Default::default() };
+        (0..calls).filter(|_| self.call("CreateCollection", &create).0 == 0).count()
+    }
+}
+
+#[tokio::test]
+async fn each_node_admits_its_share_for_the_cluster_and_for_each_database() {
+    let site = Site::new("{enabled: true, ddl: {enabled: true, collection: {cluster: 30, database: 12}}}").await;
+    // A third of 12 in each database, and of 30 together.
+    assert_eq!((site.creating("default", 20), site.creating("shelf", 20), site.creating("nowhere", 20)), (4, 4, 2));
+    site.clock.pass(500);
+    assert_eq!((site.creating("shelf", 20), site.creating("", 20)), (2, 2));
+    let refused = site.call("CreateCollection", &CreateCollectionRequest::default());
+    let text = "request is rejected by grpc RateLimiter middleware, please retry later: rate limit exceeded[rate=12]";
+    assert_eq!(refused, (8, text.to_owned()));
+    // The connection's database counts where the message names none.
+    site.clock.pass(10_000);
+    assert_eq!(site.creating("shelf", 20), 4);
+    assert_eq!(site.call_on("DropCollection", &CreateCollectionRequest::default(), "shelf").0, 8);
+    assert_eq!(site.call_on("DropCollection", &CreateCollectionRequest::default(), "default").0, 0);
+    // Other kinds are not touched.
+    assert_eq!(site.call("CreateIndex", &CreateIndexRequest::default()).0, 0);
+    // Two nodes are gone: this one has all of it.
+    site.replica.members.lock().truncate(1);
+    site.clock.pass(10_000);
+    assert_eq!(site.creating("default", 20), 12);
+}
+
+#[tokio::test]
+async fn flushes_are_counted_by_collection() {
+    let site = Site::new("{enabled: true}").await;
+    let id = FieldSchema {
+        name: "id".into(),
+        data_type: DataType::Int64.into(),
+        is_primary_key: true,
+        ..Default::default()
+    };
+    let schema = |name: &str| CollectionSchema { name: name.into(), fields: vec![id.clone()], ..Default::default() };
+    let create = |name: &str| CreateCollection {
+        database: String::new(),
+        name: name.into(),
+        schema: schema(name).encode_to_vec(),
+        shards: 1,
+        consistency: 0,
+        properties: vec![],
+        partitions: vec!["_default".into()],
+        ts: 1,
+        limits: Limits::default(),
+    };
+    for name in ["a", "b"] {
+        site.propose(Command::CreateCollection(create(name))).await;
+    }
+    let flush = |names: &[&str]| {
+        let collection_names = names.iter().map(|name| name.to_string()).collect();
+        site.call("Flush", &FlushRequest { collection_names, ..Default::default() }).0
+    };
+    assert_eq!((flush(&["a"]), flush(&["a", "b"]), flush(&["b", "b"]), flush(&["b"])), (0, 8, 0, 8));
+    assert_eq!((flush(&["missing"]), flush(&["missing"])), (0, 0));
+    // A third of 0.1 a second.
+    site.clock.pass(29_000);
+    assert_eq!(flush(&["a"]), 8);
+    site.clock.pass(1_000);
+    assert_eq!(flush(&["a", "b"]), 0);
+}
+
+#[tokio::test]
+async fn what_is_denied_is_denied_at_once_and_let_in_again() {
+    let site = Site::new("{enabled: true}").await;
+    let of = |database: &str| CreateCollectionRequest { db_name: database.into(), ..Default::default() };
+    let denied = (9, "quota exceeded[reason=access has been disabled by the administrator]".to_owned());
+    site.deny("collectionDDL", "true").await;
+    assert_eq!(site.call("CreateCollection", &of("shelf")), denied);
+    assert_eq!(site.call("CreateCollection", &of("default")).0, 0);
+    assert_eq!(site.call("CreateIndex", &of("shelf")).0, 0);
+    site.deny("ddl", "true").await;
+    let index = CreateIndexRequest { db_name: "shelf".into(), ..Default::default() };
+    assert_eq!(site.call("CreateIndex", &index), denied);
+    // The way back stays open.
+    let alter = AlterDatabaseRequest { db_name: "shelf".into(), ..Default::default() };
+    assert_eq!(site.call("AlterDatabase", &alter).0, 0);
+    site.deny("ddl", "false").await;
+    site.deny("collectionDDL", "false").await;
+    assert_eq!(site.call("CreateCollection", &of("shelf")).0, 0);
+    let closed = Site::new("{enabled: true, force_deny_ddl: true}").await;
+    assert_eq!(closed.call("CreateDatabase", &CreateDatabaseRequest::default()), denied);
+    let none = Site::new("{enabled: true, database: {enabled: true, cluster: 0}}").await;
+    let reason = none.call("CreateDatabase", &CreateDatabaseRequest::default());
+    assert_eq!(reason, (9, "quota exceeded[reason=rate type: DDLDB]".to_owned()));
+}
