@@ -1,5 +1,5 @@
-//! How much clients may ask for (Milvus' quotaAndLimits): rates of cluster, database, collection and partition, and what
-//! is denied altogether.
+//! How much clients may ask for (Milvus' quotaAndLimits): rates of cluster, database, collection and partition, and
+//! what is denied altogether.
 //!
 //! - `kind`: which calls count as what; `limits`: the rates that are set, by kind and level;
 //! - `bucket`: how many calls are still due; `gate`: the check of a client's call on the node that was asked;
