@@ -64,6 +64,7 @@ struct Feed {
 struct Changes {
     users: BTreeSet<String>,
     roles: BTreeSet<String>,
+    groups: bool,
     everything: bool,
     aliases: Vec<Event>,
 }
@@ -73,14 +74,16 @@ impl Changes {
         match event {
             Event::Access(AccessEvent::User { name }) => _ = self.users.insert(name.clone()),
             Event::Access(AccessEvent::Role { name }) => _ = self.roles.insert(name.clone()),
-            Event::Access(AccessEvent::Groups | AccessEvent::Everything) => self.everything = true,
+            Event::Access(AccessEvent::Groups) => self.groups = true,
+            Event::Access(AccessEvent::Everything) => self.everything = true,
             event if Aliases::concerns(event) => self.aliases.push(event.clone()),
             _ => {}
         }
     }
 
     fn is_empty(&self) -> bool {
-        !self.everything && self.users.is_empty() && self.roles.is_empty() && self.aliases.is_empty()
+        let named = self.users.is_empty() && self.roles.is_empty() && self.aliases.is_empty();
+        named && !self.groups && !self.everything
     }
 }
 
@@ -161,8 +164,7 @@ impl PolicyBook {
 
 /// Everything, from the tables.
 fn read(view: AccessView<'_>) -> io::Result<Policy> {
-    let groups: Groups = view.groups()?.into_iter().map(|(name, row)| (name, row.privileges)).collect();
-    let groups = Arc::new(groups);
+    let groups = groups(view)?;
     let mut roles = HashMap::new();
     for (name, _) in view.roles(None, usize::MAX)? {
         roles.insert(name.as_str().into(), role(view, &name, &groups)?);
@@ -175,13 +177,23 @@ fn read(view: AccessView<'_>) -> io::Result<Policy> {
     Ok(Policy { users, roles, groups, public })
 }
 
-/// The policy with some roles and users read again.
+/// The policy with some roles and users read again. Where groups mean something else, the roles that have one are
+/// compiled again from what is known of them.
 fn amended(view: AccessView<'_>, old: &Policy, changes: Changes) -> io::Result<Policy> {
-    let Changes { users: mut touched, roles: changed, .. } = changes;
+    let Changes { users: mut touched, roles: changed, groups: regrouped, .. } = changes;
     let (mut users, mut roles) = (old.users.clone(), old.roles.clone());
+    let groups = if regrouped { groups(view)? } else { old.groups.clone() };
+    let with_groups: Vec<RolePolicy> = match regrouped {
+        true => roles.values().filter(|role| role.has_groups()).map(|role| role.recompiled(&groups)).collect(),
+        false => Vec::new(),
+    };
+    for role in with_groups {
+        touched.extend(view.users_of(&role.name)?);
+        roles.insert(role.name.clone(), Arc::new(role));
+    }
     for name in changed {
         match view.role(&name)? {
-            Some(_) => _ = roles.insert(name.as_str().into(), role(view, &name, &old.groups)?),
+            Some(_) => _ = roles.insert(name.as_str().into(), role(view, &name, &groups)?),
             None => _ = roles.remove(name.as_str()),
         }
         touched.extend(view.users_of(&name)?);
@@ -192,8 +204,13 @@ fn amended(view: AccessView<'_>, old: &Policy, changes: Changes) -> io::Result<P
             None => _ = users.remove(name.as_str()),
         }
     }
-    let public = public(&roles, &old.groups);
-    Ok(Policy { users, roles, groups: old.groups.clone(), public })
+    let public = public(&roles, &groups);
+    Ok(Policy { users, roles, groups, public })
+}
+
+fn groups(view: AccessView<'_>) -> io::Result<Arc<Groups>> {
+    let groups: Groups = view.groups()?.into_iter().map(|(name, row)| (name, row.privileges)).collect();
+    Ok(Arc::new(groups))
 }
 
 fn public(roles: &HashMap<Box<str>, Arc<RolePolicy>>, groups: &Groups) -> Arc<RolePolicy> {

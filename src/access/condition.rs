@@ -229,6 +229,27 @@ mod tests {
         assert_eq!(refused(&format!("{}true", "!".repeat(100))), Error::Deep);
     }
 
+    /// Nodes compile conditions on threads of the runtime, whose stack ends with the process.
+    #[test]
+    fn chains_as_long_as_a_condition_may_be_fit_a_threads_stack() {
+        let stack = |work: fn()| std::thread::Builder::new().stack_size(2 << 20).spawn(work).unwrap().join();
+        let compiled = stack(|| {
+            for (first, repeated, last) in [
+                ("1", "+1", " == 2"),
+                ("user", ".a", ""),
+                ("user", "[0]", ""),
+                ("user", ".size()", ""),
+                ("1", "<1", ""),
+            ] {
+                let times = (MAX_CONDITION_BYTES - first.len() - last.len()) / repeated.len();
+                let refused = Condition::compile(&format!("{first}{}{last}", repeated.repeat(times))).unwrap_err();
+                assert_eq!(refused, Error::Deep, "{repeated}");
+            }
+            assert!(holds(&format!("true{}", "&&true".repeat(150))));
+        });
+        assert!(compiled.is_ok());
+    }
+
     proptest! {
         #[test]
         fn any_text_is_a_condition_or_refused(source in "[a-z0-9'\"()\\[\\]{}!&|=<>+.?: -]{0,80}") {

@@ -4,7 +4,7 @@ use super::book::Policy;
 use super::condition::Circumstances;
 use super::grants::shown_name;
 use super::policy::{Wanted, entries};
-use crate::state::access::{ADMIN, GrantKey, PUBLIC, ROOT};
+use crate::state::access::{ADMIN, GrantKey, ObjectType, PUBLIC, ROOT};
 
 /// The answer to a question.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,6 +43,9 @@ pub fn explain(
     }
     if known.has_role(ADMIN) {
         return decided(true, format!("{user} has the role {ADMIN}, which may do everything"));
+    }
+    if wanted.object_type == ObjectType::User && wanted.object == user {
+        return decided(true, "users may always look at and change themselves".to_owned());
     }
     let roles = std::iter::once(policy.public()).chain(known.roles.iter().map(AsRef::as_ref));
     let mut grants = Vec::new();

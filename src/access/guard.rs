@@ -4,6 +4,7 @@
 //! with an answer before the call began, holds for it. Calls that ask for nothing of the state (versions, health) are
 //! let in on what this node knows.
 
+use std::borrow::Cow;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -25,8 +26,8 @@ use crate::config::Security;
 use crate::failure::Failure;
 use crate::handler::connection_database;
 use crate::replica::Replica;
-use crate::state::DEFAULT_DATABASE;
 use crate::state::access::{ANY, ObjectType, PUBLIC, ROOT};
+use crate::state::{DEFAULT_DATABASE, View};
 
 /// Of `GrantEntity` and `RoleEntity`, on the way from SelectGrant's request to the name of the role.
 const ROLE_OF_GRANT: u32 = 1;
@@ -40,6 +41,20 @@ pub struct Guard {
     hasher: Hasher,
     verified: Verified,
     security: Arc<Security>,
+}
+
+/// Who asks for what.
+struct Question<'a> {
+    caller: &'a Caller,
+    call: &'a Call,
+    asking: Asking<'a>,
+    need: Need,
+}
+
+/// A collection and its database.
+struct Named {
+    database: String,
+    collection: String,
 }
 
 /// What a call is about, as far as it was read.
@@ -110,7 +125,7 @@ impl Guard {
 
     /// Whether the caller may do this.
     pub async fn authorize(&self, caller: &Caller, call: &Call, asking: Asking<'_>) -> Result<(), Status> {
-        if !asking.rule.reads_state() {
+        if !asking.rule.reads_state {
             return Ok(());
         }
         self.barrier(call).await?;
@@ -121,7 +136,11 @@ impl Guard {
         if &*caller.name == ROOT && !self.security.root_should_bind_role {
             return Ok(());
         }
-        match self.allowed(&policy, user, caller, call, asking, &need) {
+        let by_id = self.named_by_id(asking, &need)?;
+        let database = by_id.as_ref().map_or(asking.database, |found| &found.database);
+        let question = Question { caller, call, asking: Asking { database, ..asking }, need };
+        let collection = by_id.as_ref().map(|found| found.collection.as_str());
+        match self.allowed(&policy, user, &question, collection) {
             Ok(true) => Ok(()),
             Ok(false) => Err(Status::permission_denied(format!(
                 "{}: permission deny to {} in the `{}` database",
@@ -133,16 +152,19 @@ impl Guard {
         }
     }
 
+    /// `by_id`: the collection that is meant by its id.
     fn allowed(
         &self,
         policy: &Policy,
         user: &UserPolicy,
-        caller: &Caller,
-        call: &Call,
-        asking: Asking<'_>,
-        need: &Need,
+        question: &Question<'_>,
+        by_id: Option<&str>,
     ) -> Result<bool, Malformed> {
-        let objects = objects(asking.message, need.object)?;
+        let Question { caller, call, asking, need } = question;
+        let objects = match by_id {
+            Some(collection) => vec![collection],
+            None => objects(asking.message, need.object)?,
+        };
         // Users may always look at and change themselves, and look at what their own roles may do.
         if need.object_type == ObjectType::User && objects == [&*caller.name] {
             return Ok(true);
@@ -153,6 +175,7 @@ impl Guard {
                 return Ok(true);
             }
         }
+        let address = host_of(&call.source);
         let one = |named: &str| {
             // Grants name collections by their own names.
             let own = match need.object_type {
@@ -161,9 +184,32 @@ impl Guard {
             };
             let (object_type, privilege, database) = (need.object_type, need.privilege, asking.database);
             let wanted = Wanted { object_type, privilege, database, object: own.as_deref().unwrap_or(named) };
-            may(policy, user, &wanted, &circumstances(caller, call, &wanted))
+            may(policy, user, &wanted, &circumstances(caller, &address, &wanted))
         };
         Ok(!objects.is_empty() && objects.into_iter().all(one))
+    }
+
+    /// The collection that the request means by its id because it has no name: as the handlers find it, in whichever
+    /// database that is.
+    fn named_by_id(&self, asking: Asking<'_>, need: &Need) -> Result<Option<Named>, Status> {
+        let ObjectField::Text { number, repeated: false } = need.object else { return Ok(None) };
+        let Some(id) = asking.rule.collection_id else { return Ok(None) };
+        let malformed = |error: Malformed| Status::invalid_argument(error.to_string());
+        if !wire::text(asking.message, number).map_err(malformed)?.is_empty() {
+            return Ok(None);
+        }
+        let id = wire::integer(asking.message, id).map_err(malformed)?;
+        let found = || {
+            let view = self.replica.view()?;
+            let view = View::new(view.as_ref());
+            let Some(row) = view.collection_by_id(id)? else { return Ok(None) };
+            let database = view.database_by_id(row.database_id)?;
+            Ok(database.map(|database| Named { database: database.name, collection: row.name }))
+        };
+        found().map_err(|error: std::io::Error| {
+            tracing::error!(%error, "the tables cannot be read");
+            Status::unavailable("the tables cannot be read")
+        })
     }
 
     fn policy(&self) -> Result<Arc<Policy>, Status> {
@@ -199,23 +245,22 @@ pub fn may(policy: &Policy, user: &UserPolicy, wanted: &Wanted<'_>, circumstance
     policy.public().allows(wanted, &mut holds) || user.allows(wanted, policy.groups(), &mut holds)
 }
 
-fn circumstances<'a>(caller: &'a Caller, call: &'a Call, wanted: &Wanted<'a>) -> Circumstances<'a> {
+fn circumstances<'a>(caller: &'a Caller, address: &'a str, wanted: &Wanted<'a>) -> Circumstances<'a> {
     Circumstances {
         user: &caller.name,
         database: wanted.database,
         collection: wanted.object,
-        address: host_of(&call.source),
+        address,
         at: SystemTime::now(),
     }
 }
 
-/// The IP address of `ip:port`.
-fn host_of(source: &str) -> &str {
-    if source.parse::<SocketAddr>().is_err() {
-        return source;
+/// The IP address of `ip:port`; an IPv4 one as such, also where it came through an IPv6 socket.
+fn host_of(source: &str) -> Cow<'_, str> {
+    match source.parse::<SocketAddr>() {
+        Ok(address) => address.ip().to_canonical().to_string().into(),
+        Err(_) => source.into(),
     }
-    let host = source.rsplit_once(':').map_or(source, |(host, _)| host);
-    host.trim_start_matches('[').trim_end_matches(']')
 }
 
 /// Every object that the request names; where it names none, any.

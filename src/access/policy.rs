@@ -80,6 +80,16 @@ impl RolePolicy {
         RolePolicy { name: name.into(), grants, permissions }
     }
 
+    /// Whether any of its grants is of a custom group.
+    pub fn has_groups(&self) -> bool {
+        self.grants.iter().any(|(key, _)| key.privilege != ANY && Privilege::stored(&key.privilege).is_none())
+    }
+
+    /// The same grants with what groups mean now.
+    pub fn recompiled(&self, groups: &Groups) -> Self {
+        Self::compile(&self.name, self.grants.clone(), groups)
+    }
+
     pub fn grants(&self) -> &[(GrantKey, Option<Arc<Condition>>)] {
         &self.grants
     }

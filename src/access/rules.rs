@@ -15,6 +15,8 @@ const MILVUS: &str = "milvus.proto.milvus";
 const SERVICE: &str = "MilvusService";
 /// Names an object in a message of its own.
 const USER_ENTITY: &str = ".milvus.proto.milvus.UserEntity";
+/// Calls whose answer depends on nothing but this node and the time: they are let in also without a quorum.
+const WITHOUT_STATE: [&str; 5] = ["Connect", "GetVersion", "CheckHealth", "GetComponentStates", "AllocTimestamp"];
 /// Fields that name what a call is about, for the audit; the first that a request has.
 const SUBJECTS: [&str; 7] = ["alias", "collection_name", "username", "role_name", "group_name", "db_name", "oldName"];
 
@@ -25,6 +27,10 @@ pub struct Rule {
     pub need: Option<Need>,
     /// The number of the field with the database's name.
     pub database: Option<u32>,
+    /// The field with the id of the collection that is meant when the request names none.
+    pub collection_id: Option<u32>,
+    /// Whether what it answers depends on more than who calls; versions and health are told also without a quorum.
+    pub reads_state: bool,
     /// The field that says best what the call is about.
     pub subject: Option<u32>,
 }
@@ -70,7 +76,7 @@ impl Rules {
             for method in &service.methods {
                 let path = format!("/{MILVUS}.{SERVICE}/{}", method.name);
                 let request = messages.get(&method.input).copied();
-                by_path.insert(path, request.map_or(Rule::FREE, |request| Rule::of(request, &method.name)));
+                by_path.insert(path, Rule::of(request, &method.name));
             }
         }
         Ok(Rules { by_path })
@@ -87,23 +93,23 @@ impl Rules {
 }
 
 impl Rule {
-    /// For requests of other packages, which carry no annotations.
-    const FREE: Rule = Rule { need: None, database: None, subject: None };
-
-    /// Whether what it answers depends on more than who calls; versions and health are told also without a quorum.
-    pub fn reads_state(&self) -> bool {
-        self.need.is_some() || self.database.is_some()
-    }
-
-    fn of(request: &MessageType, method: &str) -> Rule {
-        let text = |name: &str| {
-            let field = request.fields.iter().find(|field| field.name == name && field.kind == Field::TEXT)?;
+    /// `request`: none for those of other packages, which carry no annotations.
+    fn of(request: Option<&MessageType>, method: &str) -> Rule {
+        let reads_state = !WITHOUT_STATE.contains(&method);
+        let Some(request) = request else {
+            return Rule { need: None, database: None, collection_id: None, reads_state, subject: None };
+        };
+        let field = |name: &str, kind: i32| {
+            let field = request.fields.iter().find(|field| field.name == name && field.kind == kind)?;
             u32::try_from(field.number).ok()
         };
+        let text = |name: &str| field(name, Field::TEXT);
         let annotation = request.options.as_ref().and_then(|options| options.privilege);
         Rule {
             need: annotation.and_then(|annotation| Need::of(&annotation, request, method)),
             database: text("db_name"),
+            collection_id: field("collectionID", Field::INTEGER),
+            reads_state,
             subject: SUBJECTS.iter().find_map(|name| text(name)),
         }
     }
@@ -188,6 +194,7 @@ struct Field {
 
 impl Field {
     const TEXT: i32 = prost_types::field_descriptor_proto::Type::String as i32;
+    const INTEGER: i32 = prost_types::field_descriptor_proto::Type::Int64 as i32;
     const REPEATED: i32 = prost_types::field_descriptor_proto::Label::Repeated as i32;
 }
 
@@ -241,7 +248,27 @@ mod tests {
         for free in ["Connect", "GetVersion", "CheckHealth", "AllocTimestamp", "HasCollection", "ShowCollections"] {
             assert_eq!(rule(free).need, None, "{free}");
         }
+        for method in WITHOUT_STATE {
+            assert!(!rule(method).reads_state, "{method}");
+        }
+        for method in ["ListDatabases", "ShowCollections", "CreateCollection", "CalcDistance"] {
+            assert!(rule(method).reads_state, "{method}");
+        }
+        assert_eq!((rule("ShowPartitions").collection_id, rule("Insert").collection_id), (Some(4), None));
         assert!(rules.get("/milvus.proto.rootcoord.RootCoord/AllocID").is_none());
         assert!(rules.iter().filter(|(_, rule)| rule.need.is_some()).count() > 20);
+    }
+
+    #[test]
+    fn every_annotation_is_understood() {
+        let set = Files::decode(pb::FILE_DESCRIPTOR_SET).unwrap();
+        let requests = set.files.iter().filter(|file| file.package == MILVUS).flat_map(|file| &file.messages);
+        let annotated = requests.filter_map(|request| Some((request, request.options.as_ref()?.privilege?)));
+        let mut count = 0;
+        for (request, annotation) in annotated {
+            assert!(Need::of(&annotation, request, "").is_some(), "{} would be free for all", request.name);
+            count += 1;
+        }
+        assert!(count > 20);
     }
 }

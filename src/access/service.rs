@@ -73,6 +73,11 @@ impl GrantService {
         let object = if object.is_empty() { ANY } else { &object };
         self.replica.read_barrier(call.deadline).await?;
         let policy = self.policy.current()?;
+        let own = match privilege.object_type() {
+            ObjectType::User => None,
+            ObjectType::Collection | ObjectType::Global => self.policy.collection_of(database, object),
+        };
+        let object = own.as_deref().unwrap_or(object);
         let wanted = Wanted { object_type: privilege.object_type(), privilege, database, object };
         let at = if at_ms == 0 { SystemTime::now() } else { UNIX_EPOCH + Duration::from_millis(at_ms) };
         let circumstances = Circumstances { user: &user, database, collection: object, address: &address, at };

@@ -1,7 +1,6 @@
 //! Fields of a request by their numbers, without decoding the rest: the check needs a name or two of a message that may
 //! hold megabytes, and the service decodes it anyway.
 
-use bytes::Buf;
 use prost::encoding::{WireType, decode_key, decode_varint};
 
 /// The bytes are not a protobuf message: whoever decodes them refuses them as well.
@@ -22,29 +21,55 @@ pub fn message(body: &[u8]) -> Option<&[u8]> {
 
 /// Every occurrence of a length-delimited field, in order. Of a field that is not repeated the last one counts.
 pub fn occurrences(message: &[u8], number: u32) -> Result<Vec<&[u8]>, Malformed> {
-    let (mut rest, mut found) = (message, Vec::new());
+    let mut found = Vec::new();
+    scan(message, |field, value| {
+        if let (true, Value::Bytes(bytes)) = (field == number, value) {
+            found.push(bytes);
+        }
+    })?;
+    Ok(found)
+}
+
+/// An integer field that is not repeated; 0 if it is not there.
+pub fn integer(message: &[u8], number: u32) -> Result<i64, Malformed> {
+    let mut last = 0;
+    scan(message, |field, value| {
+        if let (true, Value::Varint(varint)) = (field == number, value) {
+            last = varint.cast_signed();
+        }
+    })?;
+    Ok(last)
+}
+
+/// What a field holds, as far as it is looked at here.
+enum Value<'m> {
+    Varint(u64),
+    Bytes(&'m [u8]),
+    Fixed,
+}
+
+/// Shows every field in order.
+fn scan<'m>(message: &'m [u8], mut see: impl FnMut(u32, Value<'m>)) -> Result<(), Malformed> {
+    let mut rest = message;
     while !rest.is_empty() {
         let (field, wire_type) = decode_key(&mut rest).map_err(|_| Malformed)?;
-        let length = match wire_type {
+        let mut varint = || decode_varint(&mut rest).map_err(|_| Malformed);
+        let (length, fixed) = match wire_type {
             WireType::Varint => {
-                decode_varint(&mut rest).map_err(|_| Malformed)?;
-                0
+                see(field, Value::Varint(varint()?));
+                continue;
             }
-            WireType::ThirtyTwoBit => 4,
-            WireType::SixtyFourBit => 8,
-            WireType::LengthDelimited => {
-                usize::try_from(decode_varint(&mut rest).map_err(|_| Malformed)?).map_err(|_| Malformed)?
-            }
+            WireType::ThirtyTwoBit => (4, true),
+            WireType::SixtyFourBit => (8, true),
+            WireType::LengthDelimited => (usize::try_from(varint()?).map_err(|_| Malformed)?, false),
             // No message of Milvus has groups.
             WireType::StartGroup | WireType::EndGroup => return Err(Malformed),
         };
-        let value = rest.get(..length).ok_or(Malformed)?;
-        if field == number && wire_type == WireType::LengthDelimited {
-            found.push(value);
-        }
-        rest.advance(length);
+        let (bytes, behind) = rest.split_at_checked(length).ok_or(Malformed)?;
+        see(field, if fixed { Value::Fixed } else { Value::Bytes(bytes) });
+        rest = behind;
     }
-    Ok(found)
+    Ok(())
 }
 
 /// A message in a field, if it is there.
@@ -90,6 +115,7 @@ mod tests {
         assert_eq!(nested_text(&bytes, 2, 1), Ok("b"));
         assert_eq!(SelectUserRequest::decode(&*bytes).unwrap().user, user("b"));
         assert_eq!(text(&[], 3), Ok(""));
+        assert_eq!((integer(&[0x20, 7, 0x20, 9], 4), integer(&[0x20, 7], 3)), (Ok(9), Ok(0)));
         assert_eq!(message(&[0, 0, 0, 0, 1, 7]), Some(&[7][..]));
         for wrong in [&[][..], &[0, 0, 0], &[1, 0, 0, 0, 1, 7], &[0, 0, 0, 0, 2, 7], &[0, 0, 0, 0, 1, 7, 7]] {
             assert_eq!(message(wrong), None);

@@ -7,6 +7,7 @@ use tonic::Code;
 use super::*;
 use crate::access::guard::Asking;
 use crate::state::access::{AccessCommand, GrantKey, ObjectType, SetCondition};
+use crate::state::{CreateCollection, CreateDatabase, Limits as StateLimits, Reply as StateReply};
 
 const SERVICE: &str = "/milvus.proto.milvus.MilvusService";
 
@@ -37,6 +38,11 @@ impl Desk {
         let rule = self.guard.rule(&format!("{SERVICE}/{method}")).unwrap();
         let asking = Asking::new(rule, &bytes, &headers).unwrap();
         self.guard.authorize(&caller, &call, asking).await.map_err(said)
+    }
+
+    async fn run(&self, command: Command) -> StateReply {
+        let done = |reply: StateReply| Ok::<_, StateReply>(reply);
+        self.accounts.ledger.propose(&asked(()).call, command, done).await.unwrap()
     }
 
     async fn may(&self, user: &str, method: &str, message: impl Message) -> bool {
@@ -104,6 +110,86 @@ async fn a_changed_password_and_a_dropped_user_are_out_at_once() {
     // The same name and password as before, and yet another user.
     desk.user("alice").await;
     assert_eq!(desk.ask("alice", "ShowCollections", ShowCollectionsRequest::default()).await, Ok(()));
+}
+
+#[tokio::test]
+async fn an_id_is_asked_about_as_the_collection_that_it_means() {
+    let desk = desk(secured()).await;
+    desk.user("alice").await;
+    desk.role("reader", &["alice"]).await;
+    let sales = CreateDatabase { name: "sales".into(), properties: vec![], ts: 1, limits: StateLimits::default() };
+    desk.run(Command::CreateDatabase(sales)).await;
+    let created = async |database: &str, name: &str| {
+        let create = CreateCollection { database: database.into(), ..collection(name) };
+        match desk.run(Command::CreateCollection(create)).await {
+            StateReply::CollectionCreated { collection_id, .. } => collection_id,
+            other => panic!("{other:?}"),
+        }
+    };
+    let (books, orders) = (created("", "books").await, created("sales", "orders").await);
+    let by_id = |collection_id| ShowPartitionsRequest { collection_id, ..Default::default() };
+    // Everything in one database says nothing of what lies in another, whatever the connection's database is.
+    desk.grant("reader", "CollectionReadOnly", "default.*").await;
+    assert!(desk.may("alice", "ShowPartitions", by_id(books)).await);
+    assert!(!desk.may("alice", "ShowPartitions", by_id(orders)).await);
+    // One collection is enough, from any database.
+    desk.grant("reader", "CollectionReadOnly", "sales.orders").await;
+    assert!(desk.may("alice", "ShowPartitions", by_id(orders)).await);
+    assert_eq!(desk.ask_in("alice", "sales", "ShowPartitions", by_id(books)).await, Ok(()));
+    // The name goes before the id, as in the handlers.
+    let both = ShowPartitionsRequest { collection_name: "maps".into(), ..by_id(orders) };
+    assert_eq!(desk.ask_in("alice", "other", "ShowPartitions", both).await.unwrap_err().0, Code::PermissionDenied);
+    assert!(desk.may("alice", "ShowPartitions", by_id(12_345)).await, "nothing is there to be hidden");
+}
+
+#[tokio::test]
+async fn a_dropped_user_lists_nothing_on_any_node() {
+    let tables = Arc::default();
+    let leader = SoloReplica::sharing(1, Arc::clone(&tables));
+    leader.lead(1);
+    let desk = desk_on(leader, secured()).await;
+    desk.user("alice").await;
+    assert_eq!(desk.ask("alice", "ListDatabases", ListDatabasesRequest::default()).await, Ok(()));
+    let headers = headers("alice", "password");
+    let caller = desk.guard.authenticate(&headers, &call("alice")).await.unwrap();
+    let drop = DeleteCredentialRequest { username: "alice".into(), ..Default::default() };
+    desk.accounts.delete_credential(&asked(drop)).await.unwrap();
+    // As on a node that believed her before it heard of that.
+    let rule = desk.guard.rule(&format!("{SERVICE}/ListDatabases")).unwrap();
+    let asking = Asking::new(rule, &[], &headers).unwrap();
+    let refused = desk.guard.authorize(&caller, &call("alice"), asking).await.unwrap_err();
+    assert_eq!(refused.code(), Code::Unauthenticated);
+}
+
+#[tokio::test]
+async fn an_address_is_the_same_through_either_kind_of_socket() {
+    let desk = desk(secured()).await;
+    desk.user("alice").await;
+    desk.role("writer", &["alice"]).await;
+    desk.grant("writer", "CollectionReadWrite", "default.books").await;
+    let key = GrantKey {
+        role: "writer".into(),
+        object_type: ObjectType::Global,
+        database: "default".into(),
+        object: "books".into(),
+        privilege: "PrivilegeGroupCollectionReadWrite".into(),
+    };
+    let condition = "address == '10.1.2.3' || address == '2001:db8::1'".to_owned();
+    desk.run(Command::Access(AccessCommand::SetCondition(SetCondition { key, condition }))).await;
+    let (headers, bytes) = (headers("alice", "password"), insert("books").encode_to_vec());
+    let rule = desk.guard.rule(&format!("{SERVICE}/Insert")).unwrap();
+    for (source, allowed) in [
+        ("10.1.2.3:5555", true),
+        ("[::ffff:10.1.2.3]:5555", true),
+        ("[2001:db8::1]:5555", true),
+        ("10.1.2.4:5555", false),
+        ("[::ffff:10.1.2.4]:5555", false),
+    ] {
+        let call = Call { source: source.into(), ..call("alice") };
+        let caller = desk.guard.authenticate(&headers, &call).await.unwrap();
+        let asking = Asking::new(rule, &bytes, &headers).unwrap();
+        assert_eq!(desk.guard.authorize(&caller, &call, asking).await.is_ok(), allowed, "{source}");
+    }
 }
 
 #[tokio::test]
@@ -200,6 +286,36 @@ async fn conditions_are_looked_at() {
 }
 
 #[tokio::test]
+async fn a_changed_group_concerns_only_those_who_have_it() {
+    let desk = desk(secured()).await;
+    for (user, role) in [("alice", "writer"), ("bob", "reader")] {
+        desk.user(user).await;
+        desk.role(role, &[user]).await;
+    }
+    let group = || "g".to_owned();
+    let create = CreatePrivilegeGroupRequest { group_name: group(), ..Default::default() };
+    desk.accounts.create_privilege_group(&asked(create)).await.unwrap();
+    let change = async |r#type: OperatePrivilegeGroupType, name: &str| {
+        let privileges = vec![PrivilegeEntity { name: name.into() }];
+        let (group_name, r#type) = (group(), r#type.into());
+        let request = OperatePrivilegeGroupRequest { group_name, privileges, r#type, ..Default::default() };
+        desk.accounts.operate_privilege_group(&asked(request)).await.unwrap();
+    };
+    change(OperatePrivilegeGroupType::AddPrivilegesToGroup, "Load").await;
+    desk.grant("writer", "g", "default.*").await;
+    desk.grant("reader", "CollectionReadOnly", "default.*").await;
+    let before = desk.book.current().unwrap();
+    assert!(!desk.may("alice", "Insert", insert("books")).await);
+    change(OperatePrivilegeGroupType::AddPrivilegesToGroup, "Insert").await;
+    assert!(desk.may("alice", "Insert", insert("books")).await);
+    change(OperatePrivilegeGroupType::RemovePrivilegesFromGroup, "Insert").await;
+    assert!(!desk.may("alice", "Insert", insert("books")).await);
+    let after = desk.book.current().unwrap();
+    let same = |user: &str| Arc::ptr_eq(before.user(user).unwrap(), after.user(user).unwrap());
+    assert!(!same("alice") && same("bob"), "whoever has nothing to do with it is not read again");
+}
+
+#[tokio::test]
 async fn another_nodes_changes_are_seen_after_its_answer() {
     let tables = Arc::default();
     let (one, two) = (SoloReplica::sharing(1, Arc::clone(&tables)), SoloReplica::sharing(2, tables));
@@ -265,6 +381,9 @@ async fn an_explanation_agrees_with_the_check_and_names_the_grants() {
     assert_eq!(public.reason, "everybody's role public has DescribeCollection on *.*");
     assert_eq!(ask("root", "DropDatabase", "*").reason, "root may do everything");
     assert_eq!(ask("nobody", "Insert", "books").reason, "there is no user nobody");
+    let own = ask("alice", "UpdateUser", "alice");
+    assert_eq!((own.allowed, own.reason.as_str()), (true, "users may always look at and change themselves"));
+    assert!(!ask("alice", "UpdateUser", "bob").allowed);
 }
 
 fn collection(name: &str) -> crate::state::CreateCollection {
@@ -288,15 +407,12 @@ fn collection(name: &str) -> crate::state::CreateCollection {
 
 #[tokio::test]
 async fn an_alias_is_its_collection() {
-    use crate::state::{AliasCommand, CollectionChange, Command, RenameCollection, Reply};
+    use crate::state::{AliasCommand, CollectionChange, RenameCollection};
 
     let desk = desk(secured()).await;
     desk.user("alice").await;
     desk.role("writer", &["alice"]).await;
-    let run = async |command: Command| {
-        let done = |reply: Reply| Ok::<_, Reply>(reply);
-        desk.accounts.ledger.propose(&asked(()).call, command, done).await.unwrap()
-    };
+    let run = async |command: Command| desk.run(command).await;
     for name in ["books", "maps"] {
         run(Command::CreateCollection(collection(name))).await;
     }
