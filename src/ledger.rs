@@ -10,7 +10,7 @@ use crate::error::Rejection;
 use crate::failure::Failure;
 use crate::leader::tso::Oracle;
 use crate::limits::{self, Limits};
-use crate::proposer::Proposer;
+use crate::proposer::{Proposer, read_reply};
 use crate::replica::Replica;
 use crate::state::{Command, Reply, View};
 
@@ -35,10 +35,25 @@ impl Ledger {
         command: Command,
         expected: impl FnOnce(Reply) -> Result<T, Reply>,
     ) -> Result<T, Failure> {
-        expected(self.execute(call, command).await?).map_err(|reply| {
-            tracing::error!(?reply, "a command was answered with another command's reply");
-            Rejection::Internal { detail: "unexpected reply of the state machine".into() }.into()
-        })
+        picked(self.execute(call, command).await?, expected)
+    }
+
+    /// On the leader. Says no before the log does, because of what the state is now: unless that is the doing of an
+    /// earlier copy of this very call, for then the log's answer to it counts.
+    pub async fn refuse<T>(
+        &self,
+        call: &Call,
+        why: Rejection,
+        expected: impl FnOnce(Reply) -> Result<T, Reply>,
+    ) -> Result<T, Failure> {
+        let answered = {
+            let view = self.view(call).await?;
+            View::new(view.as_ref()).answered(call.request)?
+        };
+        match answered {
+            Some(reply) => picked(read_reply(&reply)?, expected),
+            None => Err(why.into()),
+        }
     }
 
     /// A cluster that was founded a moment ago, or is being upgraded, learns a newer command once all members know it:
@@ -88,6 +103,13 @@ impl Ledger {
             Err(error) => Err(Rejection::Internal { detail: format!("a listing was cut off: {error}") }.into()),
         }
     }
+}
+
+fn picked<T>(reply: Reply, expected: impl FnOnce(Reply) -> Result<T, Reply>) -> Result<T, Failure> {
+    expected(reply).map_err(|reply| {
+        tracing::error!(?reply, "a command was answered with another command's reply");
+        Rejection::Internal { detail: "unexpected reply of the state machine".into() }.into()
+    })
 }
 
 /// Picks one kind of reply for [`Ledger::propose`]: `reply!(Reply::IdsAllocated { first, .. } => first)`.

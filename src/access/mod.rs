@@ -38,6 +38,7 @@ use std::sync::Arc;
 
 use crate::call::Call;
 use crate::config::Security;
+use crate::error::Rejection;
 use crate::failure::Failure;
 use crate::ledger::{Ledger, reply};
 use crate::state::access::{AccessCommand, AccessView, ROOT};
@@ -66,6 +67,11 @@ impl Accounts {
     async fn propose(&self, call: &Call, command: AccessCommand) -> Result<(), Failure> {
         let done = reply!(Reply::AccessChanged => ());
         self.ledger.propose(call, Command::Access(command), done).await
+    }
+
+    /// See [`Ledger::refuse`].
+    async fn refuse(&self, call: &Call, why: Rejection) -> Result<(), Failure> {
+        self.ledger.refuse(call, why, reply!(Reply::AccessChanged => ())).await
     }
 
     /// Reads many rows behind a barrier, on a thread that may block.

@@ -1,6 +1,7 @@
 //! Passwords: how they travel, and bcrypt on threads of its own, few at once, so that whoever guesses passwords slows
 //! down nobody but those who hash.
 
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use base64::Engine;
@@ -14,6 +15,8 @@ use crate::limits;
 
 /// bcrypt looks at no more of a password.
 pub const BCRYPT_BYTES_MAX: usize = 72;
+/// bcrypt's own least, and some seconds for each password: with more, whoever logs in keeps the threads for hours.
+pub const BCRYPT_COST: RangeInclusive<u32> = 4..=14;
 
 /// As clients of Milvus send passwords and tokens: with or without padding.
 const BASE64: GeneralPurpose = GeneralPurpose::new(

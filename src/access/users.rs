@@ -1,6 +1,7 @@
 //! Users and their passwords.
 
-use super::{Accounts, names, password};
+use super::password::{self, BCRYPT_COST};
+use super::{Accounts, names};
 use crate::error::Rejection;
 use crate::failure::Failure;
 use crate::handler::Asked;
@@ -64,7 +65,13 @@ impl Accounts {
         names::password(&new, &self.ledger.limits)?;
         let known = match self.is_super_user(&asked.call.principal) {
             true => None,
-            false => Some(self.known_password(asked, username, old).await?),
+            false => match self.known_password(asked, username, old).await? {
+                None => {
+                    let detail = format!("old password not correct for {username}");
+                    return self.refuse(&asked.call, Rejection::NotAuthenticated { detail }).await;
+                }
+                known => known,
+            },
         };
         let password_hash = self.hasher.hash(new).await?;
         self.update_user(asked, username, Some(password_hash), description.clone(), known).await
@@ -103,17 +110,15 @@ impl Accounts {
         self.security.authorization_enabled && self.security.super_users.iter().any(|name| name == principal)
     }
 
-    /// The generation of the password that the caller knows; a refusal if it knows none.
-    async fn known_password<T>(&self, asked: &Asked<T>, user: &str, old: Vec<u8>) -> Result<u64, Failure> {
+    /// The generation of the password that the caller knows, if it knows it.
+    async fn known_password<T>(&self, asked: &Asked<T>, user: &str, old: Vec<u8>) -> Result<Option<u64>, Failure> {
         let found = {
             let view = self.ledger.view(&asked.call).await?;
             AccessView::new(view.as_ref()).user(user)?
         };
         let hash = found.as_ref().map(|row| row.password_hash.as_str().into());
-        match (self.hasher.verify(old, hash).await?, found) {
-            (true, Some(store::User { generation, .. })) => Ok(generation),
-            _ => Err(Rejection::NotAuthenticated { detail: format!("old password not correct for {user}") }.into()),
-        }
+        let knows = self.hasher.verify(old, hash).await?;
+        Ok(found.filter(|_| knows).map(|row| row.generation))
     }
 
     /// On the leader. A missing user is a success.
@@ -183,10 +188,15 @@ pub(super) fn all_users(view: AccessView<'_>) -> Result<Vec<(String, store::User
     }
 }
 
-/// Whoever stores something else would lock the user out.
+/// Whoever stores something else would lock the user out, or, with a cost of years, everybody.
 pub(super) fn bcrypt_hash(hash: &str) -> Result<&str, Rejection> {
     match hash.parse::<bcrypt::HashParts>() {
-        Ok(_) => Ok(hash),
+        Ok(parts) if BCRYPT_COST.contains(&parts.get_cost()) => Ok(hash),
+        Ok(parts) => {
+            let (least, most) = BCRYPT_COST.into_inner();
+            let detail = format!("a bcrypt hash of cost {}, those of {least} to {most} are taken", parts.get_cost());
+            Err(Rejection::invalid(detail))
+        }
         Err(_) => Err(Rejection::invalid("the encrypted password is not a bcrypt hash")),
     }
 }

@@ -7,7 +7,7 @@ use serde_yaml_ng::Value;
 use tracing_subscriber::EnvFilter;
 
 use super::{Config, HostPort, Member, Problem};
-use crate::access::password::BCRYPT_BYTES_MAX;
+use crate::access::password::{BCRYPT_BYTES_MAX, BCRYPT_COST};
 use crate::limits::MAX_NAME_BYTES;
 
 /// Shorter secrets can be guessed.
@@ -30,8 +30,6 @@ const SNAPSHOT_LOG_BYTES_MIN: u64 = 64 << 10;
 const MEMORY_BYTES_MIN: u64 = 1 << 20;
 /// A limit above this bounds nothing: messages and memory end first.
 const LIMIT_MAX: u64 = 1 << 28;
-/// bcrypt's own least, and some seconds for each password.
-const BCRYPT_COST: (u32, u32) = (4, 14);
 /// Oftener is a load of its own, and rates that are older than minutes are none.
 const COLLECT_INTERVAL_MS: (u64, u64) = (100, 600_000);
 /// More than any history that is kept on purpose; a larger number is a mistake.
@@ -209,7 +207,7 @@ impl Config {
     }
 
     fn check_security(&self, found: &mut Problems) {
-        let (min, max) = BCRYPT_COST;
+        let (min, max) = BCRYPT_COST.into_inner();
         let cost = self.security.bcrypt_cost;
         found.check((min..=max).contains(&cost), "security.bcrypt_cost", || {
             format!("{cost} must be from {min} to {max}")

@@ -9,7 +9,7 @@
 
 use std::io;
 
-use roost_raft::kv::Txn;
+use roost_raft::kv::{Read, Txn};
 use roost_raft::mutation;
 
 use super::entry::RequestId;
@@ -74,13 +74,16 @@ pub(super) fn admit(txn: &Txn<'_>, request: RequestId) -> io::Result<Admission> 
     Ok(Admission::Execute(Open { request, row, left }))
 }
 
-/// The reply that a request was given.
-fn stored(txn: &Txn<'_>, RequestId { node, boot, sequence, .. }: RequestId) -> io::Result<Option<Vec<u8>>> {
-    let page = REPLY_PAGES.get_or_default(txn, &(node, boot, sequence / REPLIES_PER_PAGE))?;
+/// The reply that a request was given, as long as it is kept.
+pub(super) fn stored(
+    read: &dyn Read,
+    RequestId { node, boot, sequence, .. }: RequestId,
+) -> io::Result<Option<Vec<u8>>> {
+    let page = REPLY_PAGES.get_or_default(read, &(node, boot, sequence / REPLIES_PER_PAGE))?;
     let place = sequence % REPLIES_PER_PAGE;
     match page.replies.into_iter().find(|paged| u64::from(paged.place) == place) {
         Some(paged) => Ok(Some(paged.reply)),
-        None => Ok(REPLIES.get(txn, &(node, boot, sequence))?.map(|stored| stored.reply)),
+        None => Ok(REPLIES.get(read, &(node, boot, sequence))?.map(|stored| stored.reply)),
     }
 }
 

@@ -9,7 +9,7 @@ use super::tables::{
     ALIASES, COLLECTION_NAMES, COLLECTIONS, DATABASE_COLLECTIONS, DATABASE_NAMES, DATABASE_USE, DATABASES, DROPPING,
     LOADS, PARTITIONS, TOTALS, TSO_BOUND,
 };
-use super::{alias, clock, collection, database, id, index, partition};
+use super::{RequestId, alias, clock, collection, database, id, index, partition, session};
 use crate::pb::store;
 
 /// Queries over `kv::Read`. An `Err` is a storage failure, never a "not found".
@@ -128,6 +128,11 @@ impl<'a> View<'a> {
     /// How the collection is loaded; `None`: nothing of it is.
     pub fn load(&self, collection_id: i64) -> io::Result<Option<store::Load>> {
         LOADS.get(self.read, &collection_id)
+    }
+
+    /// What the log answered this request, encoded, as long as it is kept for copies of it.
+    pub fn answered(&self, request: RequestId) -> io::Result<Option<Vec<u8>>> {
+        session::stored(self.read, request)
     }
 
     /// 0 before the first leader set it.

@@ -4,6 +4,7 @@
 use prost::Message;
 
 use crate::call::Call;
+use crate::error::Rejection;
 use crate::failure::Failure;
 use crate::handler::Asked;
 use crate::ledger::reply;
@@ -136,6 +137,11 @@ impl Catalog {
             limits: state::Limits::from(self.ledger.limits.as_ref()),
         };
         self.change_collection(&asked.call, CollectionChange::Rename(command)).await
+    }
+
+    /// See [`crate::ledger::Ledger::refuse`].
+    pub(super) async fn refuse_change(&self, call: &Call, why: Rejection) -> Result<(), Failure> {
+        self.ledger.refuse(call, why, reply!(Reply::CollectionAltered { .. } => ())).await
     }
 
     /// On the leader.
