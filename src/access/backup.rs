@@ -14,7 +14,8 @@ use crate::pb::milvus::{
 use crate::state::access::{AccessCommand, AccessView, ROOT, Restore, RestoredUser, is_built_in};
 
 impl Accounts {
-    /// Passwords as their hashes.
+    /// Passwords as their hashes. Grants under a condition are left out: the backup's form has no place for it, and
+    /// restored without it they would allow more than they did.
     pub async fn backup(&self, asked: &Asked<BackupRbacMetaRequest>) -> Result<BackupRbacMetaResponse, Failure> {
         let meta = self.read(&asked.call, backed_up).await?;
         Ok(BackupRbacMetaResponse { status: Some(common::Status::default()), rbac_meta: Some(meta) })
@@ -40,7 +41,7 @@ impl Accounts {
         }
         for group in &meta.privilege_groups {
             names::group(&group.group_name)?;
-            if groups::is_defined(&group.group_name) {
+            if groups::is_reserved(&group.group_name) {
                 let detail = format!("privilege group [{}] already exists", group.group_name);
                 return Err(Rejection::invalid(detail).into());
             }
@@ -65,7 +66,7 @@ impl Accounts {
 fn backed_up(view: AccessView<'_>) -> Result<RbacMeta, Failure> {
     let mut meta = RbacMeta { privilege_groups: custom_groups(view)?, ..RbacMeta::default() };
     for (name, row) in all_roles(view)? {
-        meta.grants.extend(view.grants_of(&name)?.into_iter().map(|(key, row)| grants::entity_of(key, row)));
+        meta.grants.extend(grants::without_condition(view, &name)?.map(|(key, row)| grants::entity_of(key, row)));
         if !is_built_in(&name) {
             meta.roles.push(RoleEntity { name, description: row.description });
         }

@@ -221,13 +221,14 @@ impl Accounts {
         Ok(SelectGrantResponse { status: Some(common::Status::default()), entities })
     }
 
-    /// For proxies: every grant and every user's role, in the form of their policy engine.
+    /// For proxies: every user's role and every grant in the form of their policy engine, which knows no conditions, so
+    /// that what is granted under one is denied there.
     pub async fn list_policy(&self, asked: &Asked<ListPolicyRequest>) -> Result<ListPolicyResponse, Failure> {
         let read = |view: AccessView<'_>| {
             let mut reply =
                 ListPolicyResponse { privilege_groups: every_group(view)?, ..ListPolicyResponse::default() };
             for (role, _) in super::roles::all_roles(view)? {
-                reply.policy_infos.extend(view.grants_of(&role)?.into_iter().map(|(key, _)| policy_info(&key)));
+                reply.policy_infos.extend(without_condition(view, &role)?.map(|(key, _)| policy_info(&key)));
             }
             for (user, _) in all_users(view)? {
                 reply.user_roles.extend(view.roles_of(&user)?.into_iter().map(|role| format!("{user}/{role}")));
@@ -335,6 +336,14 @@ pub(super) fn entity_of(key: GrantKey, row: store::Grant) -> GrantEntity {
     }
 }
 
+/// The grants of a role that hold whatever the circumstances.
+pub(super) fn without_condition(
+    view: AccessView<'_>,
+    role: &str,
+) -> std::io::Result<impl Iterator<Item = (GrantKey, store::Grant)>> {
+    Ok(view.grants_of(role)?.into_iter().filter(|(_, row)| row.condition.is_empty()))
+}
+
 /// A grant of a backup.
 pub(super) fn restored(entity: &GrantEntity) -> Result<Grant, Rejection> {
     let entity = checked_entity(Some(entity))?;
@@ -359,5 +368,5 @@ pub(super) fn restored(entity: &GrantEntity) -> Result<Grant, Rejection> {
 fn policy_info(key: &GrantKey) -> String {
     let GrantKey { role, object_type, database, object, privilege } = key;
     let resource = format!("{}-{database}.{object}", object_type.name());
-    format!(r#"{{"PType":"p","V0":"{role}","V1":"{resource}","V2":"{privilege}"}}"#)
+    serde_json::json!({ "PType": "p", "V0": role, "V1": resource, "V2": privilege }).to_string()
 }

@@ -19,7 +19,7 @@ impl Accounts {
     pub async fn create_privilege_group(&self, asked: &Asked<CreatePrivilegeGroupRequest>) -> Result<(), Failure> {
         let name = asked.message.group_name.clone();
         names::group(&name)?;
-        if is_defined(&name) {
+        if is_reserved(&name) {
             return Err(Rejection::invalid(format!(
                 "privilege group name [{name}] is defined by built in privileges or privilege groups in system"
             ))
@@ -80,6 +80,12 @@ fn info<'a>(group_name: String, privileges: impl IntoIterator<Item = &'a str>) -
 /// A privilege or a built-in group, by the API's name.
 pub(super) fn is_defined(name: &str) -> bool {
     Privilege::named(name).is_some() || BuiltInGroup::named(name).is_some()
+}
+
+/// Whether a custom group may not have this name: a grant holds a group by its name and everything else by the stored
+/// one, so a group of a stored name would mean what that means.
+pub(super) fn is_reserved(name: &str) -> bool {
+    is_defined(name) || Privilege::stored(name).is_some()
 }
 
 /// The level of a privilege or a built-in group; `None` for anything else.

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::OnceCell;
+
 use super::Hasher;
 use crate::config::Security;
 use crate::failure::Failure;
@@ -20,6 +22,8 @@ pub struct RootTask {
     replica: Arc<dyn Replica>,
     proposer: Arc<Proposer>,
     hasher: Hasher,
+    /// Made once: a cluster that is being upgraded may refuse for minutes.
+    password_hash: OnceCell<String>,
     security: Arc<Security>,
 }
 
@@ -30,15 +34,15 @@ impl RootTask {
         hasher: Hasher,
         security: Arc<Security>,
     ) -> Arc<Self> {
-        Arc::new(RootTask { replica, proposer, hasher, security })
+        Arc::new(RootTask { replica, proposer, hasher, password_hash: OnceCell::new(), security })
     }
 
     pub(super) async fn make(&self, reign: Reign) -> Result<(), Failure> {
         if AccessView::new(self.replica.view()?.as_ref()).user(ROOT)?.is_some() {
             return Ok(());
         }
-        let password = self.security.default_root_password.expose().as_bytes().to_vec();
-        let password_hash = self.hasher.hash(password).await?;
+        let password = || self.security.default_root_password.expose().as_bytes().to_vec();
+        let password_hash = self.password_hash.get_or_try_init(|| self.hasher.hash(password())).await?.clone();
         let grants = if self.security.public_privileges_enabled { public_grants() } else { Vec::new() };
         let command = Command::Access(AccessCommand::CreateRoot(CreateRoot { password_hash, grants }));
         self.proposer.propose_internal(reign.term, command).await?;

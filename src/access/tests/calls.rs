@@ -3,6 +3,7 @@
 use super::*;
 use crate::pb::internal::{CredentialInfo, ListPolicyRequest};
 use crate::pb::rootcoord::GetCredentialRequest;
+use crate::state::access::{GrantKey, ObjectType, SetCondition};
 
 fn create(username: &str, password: &str) -> Asked<CreateCredentialRequest> {
     asked(CreateCredentialRequest { username: username.into(), password: password.into(), ..Default::default() })
@@ -54,6 +55,18 @@ async fn a_password_is_changed_by_whoever_knows_it_and_by_super_users() {
     );
 }
 
+/// Regression: sent again after its leader was lost, the call was refused for what it had done itself.
+#[tokio::test]
+async fn a_change_of_password_that_is_sent_again_is_answered_as_it_was() {
+    let desk = desk(secured()).await;
+    desk.user("alice").await;
+    let change = update("alice", "password", "another");
+    desk.accounts.update_credential(&change).await.unwrap();
+    desk.accounts.update_credential(&change).await.unwrap();
+    let later = update("alice", "password", "another");
+    assert_eq!(rejection(desk.accounts.update_credential(&later).await).code(), 1400);
+}
+
 #[tokio::test]
 async fn proxies_bring_hashes() {
     let desk = desk(secured()).await;
@@ -63,6 +76,10 @@ async fn proxies_bring_hashes() {
     };
     let refused = rejection(desk.accounts.create_hashed(&info("password")).await);
     assert_eq!(refused.reason(), "the encrypted password is not a bcrypt hash: invalid parameter");
+    // What would keep a thread for a day at each log-in.
+    let endless = bcrypt::hash("password", 4).unwrap().replacen("$04$", "$31$", 1);
+    let refused = rejection(desk.accounts.create_hashed(&info(&endless)).await);
+    assert_eq!(refused.reason(), "a bcrypt hash of cost 31, those of 4 to 14 are taken: invalid parameter");
     let hash = bcrypt::hash("password", 4).unwrap();
     desk.accounts.create_hashed(&info(&hash)).await.unwrap();
     assert_eq!(rejection(desk.accounts.update_hashed(&info("")).await).code(), 1100);
@@ -81,6 +98,65 @@ async fn the_policy_in_the_form_of_milvus_engine() {
     assert!(policy.policy_infos.contains(&line.to_owned()), "{:?}", policy.policy_infos);
     assert_eq!((policy.policy_infos.len(), policy.user_roles), (4, vec!["alice/reader".to_owned()]));
     assert_eq!(policy.privilege_groups.len(), 9);
+}
+
+#[tokio::test]
+async fn what_knows_no_conditions_is_told_of_no_grant_with_one() {
+    let desk = desk(secured()).await;
+    desk.role("reader", &[]).await;
+    let policy = async || desk.accounts.list_policy(&asked(ListPolicyRequest::default())).await.unwrap().policy_infos;
+    let backup = async || {
+        let reply = desk.accounts.backup(&asked(BackupRbacMetaRequest::default())).await.unwrap();
+        reply.rbac_meta.unwrap().grants.len()
+    };
+    let (lines, grants) = (policy().await.len(), backup().await);
+    desk.grant("reader", "Search", "default.books").await;
+    assert_eq!((policy().await.len(), backup().await), (lines + 1, grants + 1));
+    let key = GrantKey {
+        role: "reader".into(),
+        object_type: ObjectType::Collection,
+        database: "default".into(),
+        object: "books".into(),
+        privilege: "PrivilegeSearch".into(),
+    };
+    let command = AccessCommand::SetCondition(SetCondition { key, condition: "weekday < 6".into() });
+    desk.accounts.propose(&asked(()).call, command).await.unwrap();
+    assert_eq!((policy().await.len(), backup().await), (lines, grants));
+}
+
+#[tokio::test]
+async fn a_name_in_a_grant_does_not_break_the_policys_lines() {
+    let desk = desk(secured()).await;
+    desk.role("r", &[]).await;
+    let entity = GrantEntity {
+        role: Some(RoleEntity { name: "r".into(), description: String::new() }),
+        object: Some(ObjectEntity { name: "Collection".into() }),
+        object_name: "*".into(),
+        grantor: Some(GrantorEntity { user: None, privilege: Some(PrivilegeEntity { name: "Load".into() }) }),
+        db_name: r#"x","V2":"PrivilegeAll"#.into(),
+    };
+    let request = OperatePrivilegeRequest { entity: Some(entity), ..Default::default() };
+    desk.accounts.operate_privilege(&asked(request)).await.unwrap();
+    let policy = desk.accounts.list_policy(&asked(ListPolicyRequest::default())).await.unwrap();
+    for line in policy.policy_infos {
+        let parsed: std::collections::BTreeMap<String, String> = serde_json::from_str(&line).unwrap();
+        assert_ne!(parsed["V2"], "PrivilegeAll", "{line}");
+    }
+}
+
+#[tokio::test]
+async fn a_group_is_not_called_what_a_grant_calls_something_else() {
+    let desk = desk(secured()).await;
+    for name in ["Load", "ClusterAdmin", "PrivilegeAll", "PrivilegeLoad", "PrivilegeGroupClusterAdmin"] {
+        let request = CreatePrivilegeGroupRequest { group_name: name.into(), ..Default::default() };
+        let refused = rejection(desk.accounts.create_privilege_group(&asked(request)).await);
+        let text = format!("privilege group name [{name}] is defined by built in privileges or privilege groups in");
+        assert!(refused.code() == 1100 && refused.reason().starts_with(&text), "{refused}");
+        let group = PrivilegeGroupInfo { group_name: name.into(), privileges: Vec::new() };
+        let meta = RbacMeta { privilege_groups: vec![group], ..Default::default() };
+        let request = RestoreRbacMetaRequest { rbac_meta: Some(meta), ..Default::default() };
+        assert_eq!(rejection(desk.accounts.restore(&asked(request)).await).code(), 1100);
+    }
 }
 
 #[tokio::test]
