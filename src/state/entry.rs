@@ -47,8 +47,16 @@ struct Front<'e> {
 }
 
 impl Entry {
-    /// Whether an encoded entry may take long to execute: one that deletes or looks at many keys. Only looked at.
+    /// Whether an encoded entry may take long to execute: one that deletes or looks at many keys, or that takes or
+    /// moves all grants of a role or of a collection, or brings as many. Only looked at.
     pub fn is_long(bytes: &[u8]) -> bool {
+        const DROP_COLLECTION: u8 = 3;
+        /// The places of `Command::Collection` and `Command::Access`, and in them of what touches many grants.
+        const COLLECTION: u8 = 10;
+        const RENAME: u8 = 0;
+        const ACCESS: u8 = 15;
+        const DROP_ROLE: u8 = 6;
+        const RESTORE: u8 = 14;
         /// The places of `Command::Keyspace`, and in it of the commands that take as long as they are.
         const KEYSPACE: u8 = 9;
         const PUT: u8 = 0;
@@ -56,6 +64,7 @@ impl Entry {
         const GRANT_LEASE: u8 = 4;
         match codec::decode_front::<Front<'_>>(bytes) {
             Ok((_, [KEYSPACE, command, ..])) => !matches!(*command, PUT | COMPACT | GRANT_LEASE),
+            Ok((_, [DROP_COLLECTION, ..] | [COLLECTION, RENAME, ..] | [ACCESS, DROP_ROLE | RESTORE, ..])) => true,
             _ => false,
         }
     }

@@ -70,8 +70,12 @@ fn unbind(step: &mut Step<'_, '_>, user: &str, role: &str) {
     ROLE_USERS.delete(step.txn, &(role.to_owned().into(), user.to_owned()));
 }
 
+/// Said once for what changes in a row: a role may lose thousands of grants with one command.
 pub(super) fn changed(step: &mut Step<'_, '_>, name: &str) {
-    step.events.push(Event::Access(AccessEvent::Role { name: name.to_owned() }));
+    let event = Event::Access(AccessEvent::Role { name: name.to_owned() });
+    if step.events.last() != Some(&event) {
+        step.events.push(event);
+    }
 }
 
 impl CreateRole {

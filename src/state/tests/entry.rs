@@ -39,6 +39,31 @@ fn what_may_take_long_is_told_without_decoding_it() {
     assert!(long.into_iter().all(|command| is_long(Command::Keyspace(command))));
     let short = [Put(vec![1; 300]), Compact { revision: 1 }, GrantLease { id: 1, ttl_s: 2 }];
     assert!(!short.into_iter().any(|command| is_long(Command::Keyspace(command))));
+    let rename = RenameCollection {
+        database: String::new(),
+        name: "a".into(),
+        new_database: String::new(),
+        new_name: "b".into(),
+        ts: 1,
+        limits: Limits::default(),
+    };
+    let drop = DropCollection { database: String::new(), name: "a".into() };
+    let (users, roles, grants, groups) = (vec![], vec![], vec![], vec![]);
+    let restore = access::Restore { users, roles, grants, groups, max_users: 1, max_roles: 1 };
+    let drop_role = |force| access::DropRole { name: "r".into(), force };
+    for command in [
+        Command::DropCollection(drop),
+        Command::Collection(CollectionChange::Rename(rename)),
+        Command::Access(AccessCommand::DropRole(drop_role(true))),
+        Command::Access(AccessCommand::Restore(restore)),
+    ] {
+        assert!(is_long(command.clone()), "{command}");
+    }
+    let erase = CollectionChange::Erase(EraseCollection { collection_id: 1 });
+    let drop_user = access::DropUser { name: "u".into() };
+    for command in [Command::Collection(erase), Command::Access(AccessCommand::DropUser(drop_user))] {
+        assert!(!is_long(command.clone()), "{command}");
+    }
     assert!(!is_long(alloc(1)) && !Roost.is_long(&[]) && !Roost.is_long(&[1]));
 }
 

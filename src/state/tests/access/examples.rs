@@ -225,6 +225,18 @@ fn backup() -> Restore {
 }
 
 #[test]
+fn many_changes_of_one_role_are_one_event() {
+    let mut world = world();
+    world.access(create_role("r"));
+    for object in ["a", "b", "c"] {
+        world.access(AccessCommand::Grant(grant(key("r", object, "PrivilegeLoad"), false)));
+    }
+    let drop = AccessCommand::DropRole(DropRole { name: "r".into(), force: true });
+    let (_, events) = world.apply(&entry(START_MS, None, access(drop)));
+    assert_eq!(events, [Event::Access(AccessEvent::Role { name: "r".into() })]);
+}
+
+#[test]
 fn a_backup_is_restored_whole() {
     let mut world = world();
     world.access(AccessCommand::Restore(backup()));
