@@ -9,8 +9,8 @@ use crate::handler::Asked;
 use crate::pb::common;
 use crate::pb::milvus::{FlushRequest, FlushResponse, GetFlushStateRequest, GetFlushStateResponse};
 use crate::pb::schema::LongArray;
-use crate::rootcoord::validate;
-use crate::state::physical_ms;
+use crate::rootcoord::{named_collection, validate};
+use crate::state::{View, physical_ms};
 
 /// Collections of one flush: each is looked up.
 const COLLECTIONS_PER_FLUSH: usize = 4096;
@@ -24,10 +24,13 @@ impl DataCoord {
             let detail = format!("{} collections, at most {COLLECTIONS_PER_FLUSH} can be flushed at once", names.len());
             return Err(Rejection::ParameterTooLarge { detail }.into());
         }
-        for name in &names {
-            validate::collection_name(name)?;
-            self.collection(asked, db_name, name).await?;
-        }
+        names.iter().try_for_each(|name| validate::collection_name(name))?;
+        let (database, wanted) = (asked.database(db_name).to_owned(), names.iter().map(|name| (*name).clone()));
+        let wanted: Vec<String> = wanted.collect();
+        let all_there = move |view: &View<'_>| {
+            wanted.iter().try_for_each(|name| named_collection(view, &database, name).map(|_| ()))
+        };
+        self.ledger.list(&asked.call, all_there).await?;
         let ts = self.ledger.timestamp(&asked.call).await?;
         let none: BTreeMap<String, LongArray> =
             names.iter().map(|name| ((*name).clone(), LongArray::default())).collect();

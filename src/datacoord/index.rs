@@ -135,9 +135,11 @@ impl DataCoord {
         index: &str,
     ) -> Result<Vec<IndexDescription>, Failure> {
         validate::collection_name(collection)?;
-        let row = self.collection(asked, database, collection).await?;
+        let view = self.ledger.view(&asked.call).await?;
+        let view = View::new(view.as_ref());
+        let row = named_collection(&view, asked.database(database), collection)?;
         let schema = row.decoded_schema()?;
-        let present = self.indexes(asked, row.id, index).await?;
+        let present = named(view.indexes(row.id)?, index);
         if present.is_empty() {
             return Err(Rejection::IndexNotFound { index: index.to_owned() }.into());
         }
@@ -158,10 +160,14 @@ impl DataCoord {
     /// The indexes of this name, or all when it is empty.
     async fn indexes<T>(&self, asked: &Asked<T>, collection: i64, name: &str) -> Result<Vec<store::Index>, Failure> {
         let view = self.ledger.view(&asked.call).await?;
-        let mut present = View::new(view.as_ref()).indexes(collection)?;
-        present.retain(|index| name.is_empty() || index.name == name);
-        Ok(present)
+        Ok(named(View::new(view.as_ref()).indexes(collection)?, name))
     }
+}
+
+/// Those of this name, or all when it is empty.
+fn named(mut indexes: Vec<store::Index>, name: &str) -> Vec<store::Index> {
+    indexes.retain(|index| name.is_empty() || index.name == name);
+    indexes
 }
 
 fn or_old_default(name: &str) -> &str {

@@ -3,7 +3,7 @@
 use crate::error::Rejection;
 use crate::pb::schema::{CollectionSchema, FieldSchema};
 
-/// The path's normal form, `/key/0`: what tells the indexes of one field apart.
+/// The path as a JSON pointer, `/key/0`: what tells the indexes of one field apart. Empty for the field as a whole.
 pub(super) fn normal(text: &str, field: &FieldSchema, schema: &CollectionSchema) -> Result<String, Rejection> {
     let mut steps = parse(text).ok_or_else(|| Rejection::invalid(format!("cannot parse identifier: {text}")))?;
     let root = steps.remove(0);
@@ -15,7 +15,7 @@ pub(super) fn normal(text: &str, field: &FieldSchema, schema: &CollectionSchema)
         Some(_) => return Err(Rejection::invalid("fieldID not match with field name")),
         None => return Err(Rejection::invalid(format!("cannot parse identifier: {text}, field {root} not exist"))),
     }
-    Ok(format!("/{}", steps.join("/")))
+    Ok(steps.iter().map(|step| format!("/{}", step.replace('~', "~0").replace('/', "~1"))).collect())
 }
 
 /// The name that it begins with, then each step; never empty.
@@ -82,7 +82,10 @@ mod tests {
         let schema = schema();
         let (doc, dynamic) = (&schema.fields[1], &schema.fields[2]);
         for (text, field, expected) in [
-            ("doc", doc, "/"),
+            ("doc", doc, ""),
+            (r#"doc["a/b"]"#, doc, "/a~1b"),
+            (r#"doc["a"]["b"]"#, doc, "/a/b"),
+            (r#"doc["~1"]"#, doc, "/~01"),
             (r#"doc["a"]"#, doc, "/a"),
             (r#"doc['a']["b c"][3]"#, doc, "/a/b c/3"),
             (r#"doc["a\"b"]"#, doc, "/a\"b"),

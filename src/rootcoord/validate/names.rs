@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use crate::error::Rejection;
 use crate::limits::{Limits, MAX_NAME_BYTES};
 use crate::pb::schema::CollectionSchema;
+pub use crate::state::name::{alias_name, collection_name, database_name, partition_name};
 
 /// Words of Milvus' expression language, which a field of that name would shadow. Each also in upper case.
 const KEYWORDS: [&str; 20] = [
@@ -51,61 +52,6 @@ fn check(name: &str, also: &[char]) -> Result<(), Fault> {
     }
     let allowed = |c: char| c == '_' || c.is_ascii_alphanumeric() || also.contains(&c);
     if name.chars().all(allowed) { Ok(()) } else { Err(Fault::Character) }
-}
-
-/// The name of a collection.
-pub fn collection_name(name: &str) -> Result<(), Rejection> {
-    let start = format!("Invalid collection name: {name}.");
-    check(name, &[]).map_err(|fault| {
-        Rejection::invalid(match fault {
-            Fault::Empty => "collection name should not be empty".to_owned(),
-            Fault::TooLong => {
-                format!("{start} the length of a collection name must be less than {MAX_NAME_BYTES} characters")
-            }
-            Fault::FirstCharacter => {
-                format!("{start} the first character of a collection name must be an underscore or letter")
-            }
-            Fault::Character => {
-                format!("{start} collection name can only contain numbers, letters and underscores")
-            }
-        })
-    })
-}
-
-/// The name of a database, where one is created; elsewhere an impossible name is simply not found.
-pub fn database_name(name: &str) -> Result<(), Rejection> {
-    check(name, &[]).map_err(|fault| Rejection::DatabaseInvalidName {
-        database: name.to_owned(),
-        detail: match fault {
-            Fault::Empty => "database name couldn't be empty".to_owned(),
-            Fault::TooLong => format!("the length of a database name must be less than {MAX_NAME_BYTES} characters"),
-            Fault::FirstCharacter => {
-                "the first character of a database name must be an underscore or letter".to_owned()
-            }
-            Fault::Character => "database name can only contain numbers, letters and underscores".to_owned(),
-        },
-    })
-}
-
-/// The name of a partition: hyphens allowed after the first character, which may be a digit.
-pub fn partition_name(name: &str) -> Result<(), Rejection> {
-    let start = format!("Invalid partition name: {name}.");
-    let digit_first = name.starts_with(|c: char| c.is_ascii_digit());
-    let result = if digit_first { check(&format!("_{name}"), &['-']) } else { check(name, &['-']) };
-    result.map_err(|fault| {
-        Rejection::invalid(match fault {
-            Fault::Empty => format!("{start} Partition name should not be empty."),
-            Fault::TooLong => {
-                format!("{start} The length of a partition name must be less than {MAX_NAME_BYTES} characters.")
-            }
-            Fault::FirstCharacter => {
-                format!("{start} The first character of a partition name must be an underscore or letter.")
-            }
-            Fault::Character => {
-                format!("{start} Partition name can only contain numbers, letters and underscores.")
-            }
-        })
-    })
 }
 
 /// The name of an index; none is the field's. A member of a struct field has brackets in its name.
