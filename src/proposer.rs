@@ -11,7 +11,7 @@ use crate::failure::Failure;
 use crate::leader::clock::GuardedClock;
 use crate::limits;
 use crate::replica::{self, Proposal, Replica};
-use crate::state::{AliasCommand, Command, Entry, Reply};
+use crate::state::{AliasCommand, Command, Entry, Reply, codec};
 
 /// Makes log entries on behalf of callers and of this node's own tasks.
 pub struct Proposer {
@@ -99,8 +99,10 @@ fn frees_space(command: &Command) -> bool {
 }
 
 fn proposal(entry: &Entry, urgent: bool, term: Option<u64>) -> Result<Proposal, Failure> {
-    let internal = |error: &dyn std::fmt::Display| Rejection::Internal { detail: format!("cannot encode: {error}") };
-    let command = Bytes::from(entry.encode().map_err(|error| internal(&error))?);
+    let command = entry.encode().map(Bytes::from).map_err(|error| match error {
+        codec::Error::TooLong { .. } => Rejection::ParameterTooLarge { detail: format!("the command is {error}") },
+        error => Rejection::Internal { detail: format!("cannot encode: {error}") },
+    })?;
     Ok(Proposal { command, min_apply_version: entry.command.min_apply_version(), urgent, term })
 }
 

@@ -179,6 +179,12 @@ async fn a_backup_restores_users_who_can_log_in() {
     assert_eq!(again, backup);
     empty.accounts.update_credential(&update("alice", "password", "another")).await.unwrap();
     assert!(rejection(empty.accounts.restore(&restore()).await).reason().starts_with("role [reader] already exists"));
+    let privileges = vec![PrivilegeEntity { name: "Load".into() }; 2_000_000];
+    let groups = vec![PrivilegeGroupInfo { group_name: "g".into(), privileges }];
+    let large = RbacMeta { privilege_groups: groups, ..RbacMeta::default() };
+    let request = RestoreRbacMetaRequest { rbac_meta: Some(large), ..Default::default() };
+    let refused = rejection(empty.accounts.restore(&asked(request)).await);
+    assert_eq!(refused.code(), 1102, "{refused}");
     for nothing in [None, Some(RbacMeta::default())] {
         let request = RestoreRbacMetaRequest { rbac_meta: nothing, ..Default::default() };
         empty.accounts.restore(&asked(request)).await.unwrap();

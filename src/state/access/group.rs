@@ -59,10 +59,15 @@ pub(super) fn lookup(read: &dyn Read, name: &str) -> io::Result<Option<store::Pr
     PRIVILEGE_GROUPS.get(read, &name.to_owned())
 }
 
-/// Writes a group without members that is known not to be there.
-pub(super) fn put_new(step: &mut Step<'_, '_>, name: &str) -> Result<(), Refusal> {
+/// How many there are; no more than there may be.
+pub(super) fn count(read: &dyn Read) -> io::Result<usize> {
+    Ok(PRIVILEGE_GROUPS.page(read, &(), None, MAX_PRIVILEGE_GROUPS)?.len())
+}
+
+/// Writes a group without members that is known not to be there, beside `present` others.
+pub(super) fn put_new(step: &mut Step<'_, '_>, name: &str, present: usize) -> Result<(), Refusal> {
     check_name("privilege group name", name)?;
-    if PRIVILEGE_GROUPS.page(step.txn, &(), None, MAX_PRIVILEGE_GROUPS)?.len() >= MAX_PRIVILEGE_GROUPS {
+    if present >= MAX_PRIVILEGE_GROUPS {
         let detail = format!("there are {MAX_PRIVILEGE_GROUPS} privilege groups already");
         return Err(Rejection::QuotaExceeded { detail }.into());
     }
@@ -76,7 +81,8 @@ impl CreateGroup {
         if lookup(step.txn, &self.name)?.is_some() {
             return Err(Rejection::invalid(format!("privilege group name [{}] is defined by users", self.name)).into());
         }
-        put_new(step, &self.name)?;
+        let present = count(step.txn)?;
+        put_new(step, &self.name, present)?;
         Ok(Reply::AccessChanged)
     }
 }

@@ -1,8 +1,7 @@
 //! RestoreRBAC: everything of a backup, or nothing. Nothing of it may be there before, so nothing is merged.
 
-use std::io;
+use std::collections::{BTreeMap, BTreeSet};
 
-use roost_raft::kv::Read;
 use serde::{Deserialize, Serialize};
 
 use super::command::AccessEvent;
@@ -10,7 +9,7 @@ use super::grant::{self, Grant};
 use super::group::{self, ChangeGroup, GroupMember};
 use super::{AccessView, ROOT, role, user};
 use crate::error::Rejection;
-use crate::state::step::{Outcome, Step};
+use crate::state::step::{Outcome, Refusal, Step};
 use crate::state::{Event, Reply};
 
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -46,24 +45,14 @@ impl Restore {
             }
             role::put_new(step, name, description)?;
         }
-        for (name, _) in &self.groups {
+        let present = group::count(step.txn)?;
+        for (place, (name, _)) in self.groups.iter().enumerate() {
             if group::lookup(step.txn, name)?.is_some() {
                 return Err(Rejection::invalid(format!("privilege group [{name}] already exists")).into());
             }
-            group::put_new(step, name)?;
+            group::put_new(step, name, present.saturating_add(place))?;
         }
-        // A group may be a member of one that was backed up before it.
-        let mut waiting: Vec<_> = self.groups.iter().filter(|(_, members)| !members.is_empty()).collect();
-        while !waiting.is_empty() {
-            let (ready, rest) = ready_ones(step.txn, waiting)?;
-            if ready.is_empty() {
-                return Err(Rejection::invalid("privilege groups name groups that are not there").into());
-            }
-            for (name, members) in ready {
-                ChangeGroup { name: name.clone(), members: members.clone(), add: true }.apply(step)?;
-            }
-            waiting = rest;
-        }
+        self.fill_groups(step)?;
         for grant in &self.grants {
             if AccessView::new(step.txn).role(&grant.key.role)?.is_none() {
                 return Err(Rejection::invalid(format!("role [{}] does not exist", grant.key.role)).into());
@@ -92,17 +81,45 @@ impl Restore {
     }
 }
 
-type Groups<'a> = Vec<&'a (String, Vec<GroupMember>)>;
-
-/// Separates the groups whose members are all known from the others.
-fn ready_ones<'a>(read: &dyn Read, waiting: Groups<'a>) -> io::Result<(Groups<'a>, Groups<'a>)> {
-    let (mut ready, mut rest) = (Vec::new(), Vec::new());
-    for group in waiting {
-        let mut known = true;
-        for member in &group.1 {
-            known &= member.level.is_some() || group::lookup(read, &member.name)?.is_some_and(|row| row.level != 0);
+impl Restore {
+    /// Gives the groups their members. A group may be a member of one that was backed up before it: in rounds, each of
+    /// those whose members have all got theirs.
+    fn fill_groups(&self, step: &mut Step<'_, '_>) -> Result<(), Refusal> {
+        let mut waits: Vec<BTreeSet<&str>> = Vec::with_capacity(self.groups.len());
+        let mut waited_for: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
+        for (place, (_, members)) in self.groups.iter().enumerate() {
+            let custom = members.iter().filter(|member| member.level.is_none()).map(|member| member.name.as_str());
+            let mut unknown = BTreeSet::new();
+            for name in custom.collect::<BTreeSet<&str>>() {
+                if group::lookup(step.txn, name)?.is_none_or(|row| row.level == 0) {
+                    unknown.insert(name);
+                    waited_for.entry(name).or_default().push(place);
+                }
+            }
+            waits.push(unknown);
         }
-        if known { ready.push(group) } else { rest.push(group) }
+        let filled = |place: &usize| self.groups.get(*place).filter(|(_, members)| !members.is_empty());
+        let free = |waits: &[BTreeSet<&str>], place: &usize| waits.get(*place).is_some_and(BTreeSet::is_empty);
+        let mut ready: BTreeSet<usize> = (0..self.groups.len()).filter(|place| free(&waits, place)).collect();
+        let mut left = self.groups.iter().filter(|(_, members)| !members.is_empty()).count();
+        while left > 0 {
+            let mut next = BTreeSet::new();
+            let round: Vec<_> = ready.iter().filter_map(filled).collect();
+            if round.is_empty() {
+                return Err(Rejection::invalid("privilege groups name groups that are not there").into());
+            }
+            for (name, members) in round {
+                ChangeGroup { name: name.clone(), members: members.clone(), add: true }.apply(step)?;
+                left -= 1;
+                for place in waited_for.remove(name.as_str()).unwrap_or_default() {
+                    let unknown = waits.get_mut(place);
+                    if unknown.is_some_and(|unknown| unknown.remove(name.as_str()) && unknown.is_empty()) {
+                        next.insert(place);
+                    }
+                }
+            }
+            ready = next;
+        }
+        Ok(())
     }
-    Ok((ready, rest))
 }

@@ -247,6 +247,22 @@ fn a_backup_is_restored_whole() {
     assert_eq!((view.totals().unwrap().users, view.totals().unwrap().roles), (2, 3));
 }
 
+/// Regression: each round looked at all members of all groups that were left, hours of work for one command.
+#[test]
+fn groups_that_wait_for_each_other_are_restored_in_one_go() {
+    const GROUPS: usize = 600;
+    let name = |number: usize| format!("g{number:04}");
+    let groups = (0..GROUPS).map(|number| {
+        let behind = (number + 1..GROUPS).take(200).map(|other| GroupMember { name: name(other), level: None });
+        let query = GroupMember { name: "Query".into(), level: COLLECTION };
+        (name(number), behind.chain([query]).collect())
+    });
+    let mut world = world();
+    world.access(AccessCommand::Restore(Restore { groups: groups.collect(), grants: Vec::new(), ..backup() }));
+    let first = world.view().access().group(&name(0)).unwrap().unwrap();
+    assert_eq!((first.privileges.len(), first.level), (201, PrivilegeLevel::Collection as u32));
+}
+
 #[test]
 fn or_not_at_all() {
     type Spoil = fn(&mut Restore);
