@@ -62,6 +62,8 @@ pub const CLOCK_SETTLE_WAIT: Duration = Duration::from_millis(250);
 pub const CLOCK_ANSWER_WAIT: Duration = Duration::from_millis(500);
 /// Ids of one AllocID request. Milvus' allocators take 200,000 at a time.
 pub const IDS_PER_REQUEST_MAX: u32 = 1 << 24;
+/// Collections or partitions that one request names: each is looked up. As many as a cluster has by default.
+pub const NAMES_PER_REQUEST_MAX: usize = 65_536;
 /// Collections that one reply lists; beyond it the listing would not fit [`MESSAGE_BYTES_MAX`] with long names.
 pub const LIST_PAGE: usize = 1024;
 

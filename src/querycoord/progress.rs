@@ -29,6 +29,7 @@ pub fn partition_percent(load: Option<&store::Load>, partition_id: i64) -> Optio
 
 /// The ids of a collection's partitions, each of which must be there.
 pub(super) fn partition_ids(view: &View<'_>, collection_id: i64, names: &[String]) -> Result<Vec<i64>, Failure> {
+    validate::not_too_many(names)?;
     let mut ids = Vec::with_capacity(names.len());
     for name in names {
         let missing = || Rejection::PartitionNotFound { partition: name.clone() };

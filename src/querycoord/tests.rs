@@ -2,9 +2,12 @@
 
 use super::fields::to_load;
 use super::load::replicas;
+use super::progress::partition_ids;
 use crate::pb::common::KeyValuePair;
 use crate::pb::schema::{CollectionSchema, DataType, FieldSchema, StructArrayFieldSchema};
 use crate::pb::store;
+use crate::replica::Replica;
+use crate::state::View;
 
 fn field(id: i64, name: &str, data_type: DataType) -> FieldSchema {
     FieldSchema { field_id: id, name: name.into(), data_type: data_type.into(), ..FieldSchema::default() }
@@ -28,6 +31,16 @@ fn schema() -> CollectionSchema {
 fn named(names: &[&str], skip_dynamic: bool) -> Result<Vec<i64>, String> {
     let names: Vec<String> = names.iter().map(ToString::to_string).collect();
     to_load(&schema(), &names, skip_dynamic).map_err(|rejection| rejection.reason())
+}
+
+#[test]
+fn a_request_names_no_more_partitions_than_can_be_looked_up() {
+    let replica = crate::testing::SoloReplica::new();
+    let view = replica.view().unwrap();
+    let names = |count| vec!["p".to_owned(); count];
+    let refused = |count| partition_ids(&View::new(view.as_ref()), 1, &names(count)).unwrap_err().to_string();
+    assert!(refused(65_536).starts_with("partition not found[partition=p]"), "{}", refused(65_536));
+    assert!(refused(65_537).starts_with("65537 names in one request"), "{}", refused(65_537));
 }
 
 #[test]

@@ -58,10 +58,11 @@ impl Catalog {
         &self,
         asked: &Asked<ShowPartitionsRequest>,
     ) -> Result<ShowPartitionsResponse, Failure> {
-        let ShowPartitionsRequest { collection_name, collection_id, r#type, .. } = &asked.message;
+        let ShowPartitionsRequest { collection_name, collection_id, r#type, partition_names, .. } = &asked.message;
+        validate::not_too_many(partition_names)?;
         let (name, id) = (collection_name.clone(), *collection_id);
         let in_memory = *r#type == i32::from(ShowType::InMemory);
-        let named = asked.message.partition_names.clone();
+        let named = partition_names.clone();
         let database = asked.database(&asked.message.db_name).to_owned();
         let read = move |view: &View<'_>| {
             let row = shown_collection(view, &database, &name, id)?;

@@ -96,6 +96,7 @@ impl Catalog {
         let in_memory = asked.message.r#type == i32::from(ShowType::InMemory);
         let time_stamp = asked.message.time_stamp;
         let named = asked.message.collection_names.clone();
+        validate::not_too_many(&named)?;
         let database = asked.database(&asked.message.db_name).to_owned();
         let read = move |view: &View<'_>| {
             let database = existing(view, &database)?;

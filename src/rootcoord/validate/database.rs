@@ -2,9 +2,10 @@
 
 use super::{params, times};
 use crate::error::Rejection;
+use crate::limits::MAX_PROPERTIES;
 use crate::pb::common::KeyValuePair;
+use crate::state::TIME_ZONE;
 
-const TIME_ZONE: &str = "timezone";
 const REPLICAS: &str = "database.replica.number";
 const RESOURCE_GROUPS: &str = "database.resource_groups";
 const MAX_COLLECTIONS: &str = "database.max.collections";
@@ -44,6 +45,10 @@ pub fn altered_database_properties(
 }
 
 fn checked(pairs: &[KeyValuePair]) -> Result<Vec<(String, String)>, Rejection> {
+    if pairs.len() > MAX_PROPERTIES {
+        let detail = format!("a database with {} properties, at most {MAX_PROPERTIES} are accepted", pairs.len());
+        return Err(Rejection::ParameterTooLarge { detail });
+    }
     pairs
         .iter()
         .map(|KeyValuePair { key, value }| {
@@ -97,6 +102,8 @@ mod tests {
         let refusal = new_database_properties(&[pair(TIME_ZONE, "Berlin")]).unwrap_err();
         assert_eq!(refusal.reason(), "unknown or invalid IANA Time Zone ID: Berlin: invalid parameter");
         assert!(new_database_properties(&[pair(TIME_ZONE, "Europe/Berlin"), pair("anything", "else")]).is_ok());
+        let many = vec![pair(TIME_ZONE, "UTC"); MAX_PROPERTIES + 1];
+        assert_eq!(new_database_properties(&many).unwrap_err().code(), 1102);
     }
 
     #[test]

@@ -32,7 +32,7 @@ use crate::state::TIME_ZONE;
 
 pub use alterations::{Alteration, added_field, alteration, altered_field, asks_for_schema, changed_functions};
 pub use database::{altered_database_properties, new_database_properties};
-pub use names::{alias_name, collection_name, database_name, function_name, index_name, partition_name};
+pub use names::{alias_name, collection_name, database_name, function_name, index_name, not_too_many, partition_name};
 pub use normal::client_schema;
 pub use params::switch;
 pub use properties::check_warmup;

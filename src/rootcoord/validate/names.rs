@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::error::Rejection;
-use crate::limits::{Limits, MAX_NAME_BYTES};
+use crate::limits::{Limits, MAX_NAME_BYTES, NAMES_PER_REQUEST_MAX};
 use crate::pb::schema::CollectionSchema;
 pub use crate::state::name::{alias_name, collection_name, database_name, partition_name};
 
@@ -104,6 +104,17 @@ pub fn function_name(name: &str) -> Result<(), Rejection> {
         return Err(Rejection::invalid(detail));
     }
     Ok(())
+}
+
+/// How many a request names.
+pub fn not_too_many(names: &[String]) -> Result<(), Rejection> {
+    match names.len() {
+        0..=NAMES_PER_REQUEST_MAX => Ok(()),
+        count => {
+            let detail = format!("{count} names in one request, at most {NAMES_PER_REQUEST_MAX} are looked up");
+            Err(Rejection::ParameterTooLarge { detail })
+        }
+    }
 }
 
 /// The description of a collection.

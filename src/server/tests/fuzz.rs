@@ -320,7 +320,12 @@ async fn arbitrary_requests_are_answered_or_refused() {
     let each = (1..).zip(&nodes).map(async |(seed, node)| {
         let client = [super::super::etcd::NAMES, &["milvus.proto.milvus.MilvusService"]].concat();
         attack(&shapes, &open(&node.client).await, &client, seed).await;
-        let internal = ["milvus.proto.rootcoord.RootCoord", "roost.tso.v1.Timestamp", "roost.admin.v1.Admin"];
+        let internal = [
+            "milvus.proto.rootcoord.RootCoord",
+            "roost.tso.v1.Timestamp",
+            "roost.admin.v1.Admin",
+            "roost.access.v1.Access",
+        ];
         attack(&shapes, &open(&node.internal).await, &internal, seed).await;
         let cluster = (CLUSTER, "solo".to_owned());
         let stamp = ["roost-principal", "roost-source"].map(|name| (name, String::new()));
