@@ -49,16 +49,6 @@ pub enum Error {
     Stopped(String),
 }
 
-impl Error {
-    /// The same request, with the same request id, may succeed on the next leader or in a moment.
-    pub fn retryable(&self) -> bool {
-        match self {
-            Error::NotLeader | Error::Unknown(_) | Error::NoQuorum(_) | Error::Stopped(_) => true,
-            Error::Busy | Error::TooLarge(_) | Error::DiskFull(_) | Error::Refused(_) => false,
-        }
-    }
-}
-
 /// A member of the cluster and where it is reached (`host:port` each).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Peer {

@@ -7,8 +7,8 @@ use parking_lot::RwLock;
 use roost_raft::mutation;
 use tokio::sync::{Notify, watch};
 
+use super::physical_ms;
 use super::window::{Exhausted, Window};
-use super::{compose, physical_ms};
 use crate::leader::clock::GuardedClock;
 use crate::limits;
 use crate::replica::Replica;
@@ -135,11 +135,6 @@ impl Oracle {
     /// The bound in memory, in milliseconds; `None` while this node does not serve.
     pub fn bound_ms(&self) -> Option<u64> {
         Some(self.window()?.bound_ms())
-    }
-
-    /// Roughly now, for replies that carry a time and promise nothing.
-    pub fn roughly_now(&self) -> u64 {
-        compose(self.clock.now_ms())
     }
 
     pub(super) fn window(&self) -> Option<Arc<Window>> {

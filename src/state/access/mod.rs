@@ -89,11 +89,6 @@ impl<'a> AccessView<'a> {
         AccessView { read }
     }
 
-    /// False before the first access command of the cluster, when not even root is there.
-    pub fn is_founded(&self) -> io::Result<bool> {
-        Ok(ACCESS_TOTALS.get(self.read, &())?.is_some())
-    }
-
     pub fn user(&self, name: &str) -> io::Result<Option<store::User>> {
         USERS.get(self.read, &name.to_owned())
     }
