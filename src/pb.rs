@@ -1,6 +1,6 @@
 //! The wire: what build.rs generated from `proto/`, one module for each package.
-//! `common`, `schema`, `milvus`, `internal`, `rootcoord` and `proxy` are Milvus 2.6's contract, `etcd` is etcd v3's; `admin`,
-//! `relay`, `tso` and `store` are Roost's own.
+//! `common`, `schema`, `milvus`, `internal`, `rootcoord` and `proxy` are Milvus 2.6's contract, `etcd` is etcd v3's;
+//! `admin`, `relay`, `tso` and `store` are Roost's own.
 
 /// Generated code names sibling packages by relative paths, so it keeps the packages' own nesting.
 #[allow(clippy::all, clippy::pedantic, missing_docs, rustdoc::all, unreachable_pub, reason = "generated code")]
