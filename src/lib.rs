@@ -26,6 +26,7 @@ pub mod limits;
 pub mod metrics;
 pub mod pb;
 pub mod proposer;
+pub mod proxies;
 pub mod querycoord;
 pub mod quota;
 pub mod relay;

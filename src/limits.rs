@@ -3,6 +3,7 @@
 
 mod admin;
 mod etcd;
+mod proxies;
 mod server;
 mod watch;
 
@@ -10,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 pub use admin::*;
 pub use etcd::*;
+pub use proxies::*;
 pub use server::*;
 pub use watch::*;
 

@@ -90,6 +90,8 @@ pub async fn run(
     // Calls take changes in by themselves; this keeps them from finding many at once.
     let policy = node.access.security.authorization_enabled.then(|| node.policy.clone().follow(calls_stop.clone()));
     let policy = policy.map(tokio::spawn);
+    let departed = node.departed.clone().follow(replica.clone(), calls_stop.clone());
+    let departed = node.etcd.is_some().then(|| tokio::spawn(departed));
 
     let client = services::client(&node, health.clone())?;
     // HTTP/1 only where etcd's tools look for metrics; the ingress refuses it for everything else.
@@ -137,7 +139,7 @@ pub async fn run(
     // Peers keep their connections open for ever; there is nothing to wait for.
     stop_calls.fire("stopped");
     stop_peers.fire("stopped");
-    for task in [hub, policy].into_iter().flatten() {
+    for task in [hub, policy, departed].into_iter().flatten() {
         task.abort();
     }
     for task in [tasks.abort_handle(), health_task.abort_handle(), http.abort_handle(), peer.abort_handle()] {

@@ -169,13 +169,21 @@ impl Default for Tso {
 }
 
 /// The etcd v3 API at the client listener.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Etcd {
     /// Beyond loopback its callers must show the cluster's secret.
     pub enabled: bool,
     /// The newest revisions that are kept; older history is compacted. 0 keeps everything until a client compacts.
     pub auto_compaction_revisions: u64,
+    /// Before the keys of the Milvus processes that this cluster coordinates (etcd.rootPath), and their name of it.
+    pub root_path: String,
+}
+
+impl Default for Etcd {
+    fn default() -> Self {
+        Self { enabled: false, auto_compaction_revisions: 0, root_path: "by-dev".to_owned() }
+    }
 }
 
 /// Who may do what. Milvus' settings `common.security.*`.

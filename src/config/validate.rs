@@ -176,6 +176,12 @@ impl Config {
         found.check(kept <= REVISIONS_MAX, "etcd.auto_compaction_revisions", || {
             format!("{kept} must be at most {REVISIONS_MAX}; 0 for no automatic compaction")
         });
+        let root = &self.etcd.root_path;
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_./".contains(&byte);
+        let sane = root.bytes().all(plain) && (1..=MAX_NAME_BYTES).contains(&root.len());
+        found.check(sane && !root.ends_with('/'), "etcd.root_path", || {
+            format!("`{root}` must be letters, digits and -_./, with no / at its end")
+        });
     }
 
     fn check_limits(&self, found: &mut Problems) {

@@ -3,9 +3,10 @@
 use clap::Subcommand;
 
 use super::Context;
-use super::exit::Failure;
+use super::exit::{Failure, one_line};
 use super::output::{Report as Shown, facts, or_dash, table};
 use crate::pb::internal::GetQuotaMetricsRequest;
+use crate::proxies::ProxyLine;
 use crate::quota::Level;
 use crate::quota::report::{CountLine, DenialLine, RateLine, Report};
 
@@ -13,14 +14,15 @@ const LIST_JSON: &str =
     "JSON: {\"counts\": [{\"what\", \"database\", \"used\", \"limit\"}]}; without a database: of the cluster";
 const DESCRIBE_JSON: &str = "JSON: {\"enabled\", \"collect_interval_ms\", \"nodes\", \"rates\": [{\"rate_type\", \
     \"level\", \"limit\", \"share\"}], \"denials\": [{\"level\", \"database\", \"state\", \"rate_type\", \"code\", \
-    \"reason\"}], \"counts\"}; rates are in calls, bytes or vectors a second";
+    \"reason\"}], \"counts\", \"proxies\": [{\"id\", \"address\", \"version\", \"stale\", \"rates_set\", \"error\"}]}; \
+    rates are in calls, bytes or vectors a second";
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Show how many databases, collections, users... there are and may be
     #[command(after_help = LIST_JSON)]
     List,
-    /// Show rates, what one node admits of them, and what is denied
+    /// Show rates, what one node admits of them, what is denied, and the proxies
     #[command(after_help = DESCRIBE_JSON)]
     Describe,
 }
@@ -74,6 +76,15 @@ impl Shown for Report {
         }
         if !self.denials.is_empty() {
             parts.push(table(&["DENIED", "RATE", "DATABASE", "REASON"], self.denials.iter().map(denial)));
+        }
+        let proxy = |line: &ProxyLine| {
+            let ProxyLine { id, address, version, stale, rates_set, error } = line;
+            let error = or_dash(error.as_deref().map(one_line));
+            vec![id.to_string(), address.clone(), version.clone(), stale.to_string(), rates_set.to_string(), error]
+        };
+        if !self.proxies.is_empty() {
+            let header = ["PROXY", "ADDRESS", "VERSION", "STALE", "RATES", "ERROR"];
+            parts.push(table(&header, self.proxies.iter().map(proxy)));
         }
         parts.join("\n\n")
     }

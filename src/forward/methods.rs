@@ -108,7 +108,7 @@ const LISTINGS: &[(&str, &[&str])] = &[
     ),
     (MILVUS, ACCESS_LISTINGS),
     (ROOT_COORD, ACCESS_LISTINGS),
-    (ROOT_COORD, &["ListPolicy"]),
+    (ROOT_COORD, &["ListPolicy", "GetQuotaMetrics"]),
 ];
 const ACCESS_LISTINGS: &[&str] = &["ListCredUsers", "SelectRole", "SelectUser", "SelectGrant", "BackupRBAC"];
 

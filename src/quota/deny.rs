@@ -8,7 +8,9 @@ use crate::pb::milvus::QuotaState;
 use crate::pb::store;
 use crate::rootcoord::validate::switch;
 
-use super::kind::{is_ddl, is_write};
+use super::kind::is_write;
+
+pub use super::kind::is_ddl;
 
 /// Before what is denied in one database.
 const PREFIX: &str = "database.force.deny.";

@@ -4,6 +4,7 @@
 //! - `kind`: which calls count as what; `limits`: the rates that are set, by kind and level;
 //! - `bucket`: how many calls are still due; `gate`: the check of a client's call on the node that was asked;
 //! - `deny`: what is denied, and why;
+//! - `tree`: all limits, as proxies are told them;
 //! - `report`: all of it for operators.
 //!
 //! How many databases, collections or users there may be is not a rate: apply checks those (`src/state/limits.rs`).
@@ -16,6 +17,7 @@ mod limits;
 pub mod report;
 #[cfg(test)]
 mod tests;
+pub mod tree;
 
 pub use deny::{Denial, Denied, in_cluster};
 pub use gate::{Counted, Gate};

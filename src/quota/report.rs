@@ -14,6 +14,7 @@ use crate::ledger::Ledger;
 use crate::limits::LIST_PAGE;
 use crate::pb::common;
 use crate::pb::internal::{GetQuotaMetricsRequest, GetQuotaMetricsResponse};
+use crate::proxies::{ProxyBoard, ProxyLine};
 use crate::replica::Replica;
 use crate::state::{self, View};
 
@@ -29,6 +30,8 @@ pub struct Report {
     pub denials: Vec<DenialLine>,
     pub rates: Vec<RateLine>,
     pub counts: Vec<CountLine>,
+    /// Those that are registered.
+    pub proxies: Vec<ProxyLine>,
 }
 
 /// Something that is denied.
@@ -72,11 +75,12 @@ pub struct QuotaReports {
     ledger: Ledger,
     replica: Arc<dyn Replica>,
     quota: Arc<Quota>,
+    board: Arc<ProxyBoard>,
 }
 
 impl QuotaReports {
-    pub fn new(ledger: Ledger, replica: Arc<dyn Replica>, quota: Arc<Quota>) -> Arc<Self> {
-        Arc::new(QuotaReports { ledger, replica, quota })
+    pub fn new(ledger: Ledger, replica: Arc<dyn Replica>, quota: Arc<Quota>, board: Arc<ProxyBoard>) -> Arc<Self> {
+        Arc::new(QuotaReports { ledger, replica, quota, board })
     }
 
     pub async fn metrics(&self, asked: &Asked<GetQuotaMetricsRequest>) -> Result<GetQuotaMetricsResponse, Failure> {
@@ -127,6 +131,7 @@ impl QuotaReports {
             denials: denials.iter().map(|denial| DenialLine::of(denial, "")).collect(),
             rates: pairs.filter_map(rate).collect(),
             counts: Vec::new(),
+            proxies: self.board.lines(),
         }
     }
 }

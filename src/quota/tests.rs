@@ -1,5 +1,6 @@
 //! Buckets by example and by property; the gate over tables in memory, with a clock of the test's.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use http::{HeaderMap, HeaderValue};
@@ -17,8 +18,9 @@ use crate::metrics::Metrics;
 use crate::pb::common::ErrorCode;
 use crate::pb::internal::RateType;
 use crate::pb::milvus::{
-    AlterDatabaseRequest, CreateCollectionRequest, CreateDatabaseRequest, CreateIndexRequest, FlushRequest,
+    AlterDatabaseRequest, CreateCollectionRequest, CreateDatabaseRequest, CreateIndexRequest, FlushRequest, QuotaState,
 };
+use crate::pb::proxy::LimiterNode;
 use crate::pb::schema::{CollectionSchema, DataType, FieldSchema};
 use crate::pb::store;
 use crate::proposer::Proposer;
@@ -312,4 +314,108 @@ async fn what_is_denied_is_denied_at_once_and_let_in_again() {
     let none = Site::new("{enabled: true, database: {enabled: true, cluster: 0}}").await;
     let reason = none.call("CreateDatabase", &CreateDatabaseRequest::default());
     assert_eq!(reason, (9, "quota exceeded[reason=rate type: DDLDB]".to_owned()));
+}
+
+/// Two databases, `1` with the collections 10 and 11 (two partitions), `2` empty.
+fn catalogue() -> tree::Catalogue {
+    let own = |rates: &[(RateType, f64)], partitions: &[i64]| tree::CollectionLimits {
+        rates: rates.iter().copied().collect(),
+        partitions: partitions.to_vec(),
+    };
+    let collections = [(10, own(&[], &[])), (11, own(&[(RateType::DqlQuery, 9.0)], &[110, 111]))].into();
+    [
+        (1, tree::DatabaseLimits { denials: vec![], collections }),
+        (2, tree::DatabaseLimits { denials: vec![], ..Default::default() }),
+    ]
+    .into()
+}
+
+fn rates_at(root: &LimiterNode, path: &[i64]) -> Option<BTreeMap<RateType, f64>> {
+    let node = path.iter().try_fold(root, |node, id| node.children.get(id))?;
+    Some(node.limiter.as_ref()?.rates.iter().map(|rate| (rate.rt(), rate.r)).collect())
+}
+
+#[test]
+fn the_tree_names_every_database_and_what_is_limited_below() {
+    let quota = settings(
+        "{enabled: true, flush: {enabled: false}, dml: {enabled: true, insert: {cluster: 8, partition: 2}}, \
+         dql: {enabled: true, query: {database: 30}}}",
+    );
+    let now = |proxies| tree::Situation { quota: &quota, disk_full: false, proxies };
+    let root = tree::build(now(2), &catalogue());
+    let unlimited = f64::MAX;
+    let cluster = rates_at(&root, &[]).unwrap();
+    assert_eq!(cluster.len(), KINDS.len());
+    assert_eq!((cluster[&RateType::DmlInsert], cluster[&RateType::DdlIndex]), (4.0 * 1_048_576.0, unlimited));
+    assert_eq!(rates_at(&root, &[1]).unwrap()[&RateType::DqlQuery], 15.0);
+    assert_eq!(rates_at(&root, &[2]).unwrap()[&RateType::DqlQuery], 15.0);
+    assert_eq!(rates_at(&root, &[1, 10]), None, "nothing limits it");
+    assert_eq!(rates_at(&root, &[1, 11]).unwrap()[&RateType::DqlQuery], 4.5);
+    assert_eq!(rates_at(&root, &[1, 11]).unwrap()[&RateType::DmlInsert], unlimited);
+    assert_eq!(rates_at(&root, &[1, 11, 111]).unwrap()[&RateType::DmlInsert], 1_048_576.0);
+    // Without a proxy nobody shares.
+    assert_eq!(rates_at(&tree::build(now(0), &catalogue()), &[1]).unwrap()[&RateType::DqlQuery], 30.0);
+    let properties = [("collection.insertRate.max.mb", "2"), ("collection.queryRate.max.qps", "-1"), ("x", "1")]
+        .map(|(key, value)| store::Property { key: key.into(), value: value.into() });
+    assert_eq!(tree::overrides(&properties), [(RateType::DmlInsert, 2_097_152.0)].into());
+}
+
+#[test]
+fn what_is_denied_has_a_rate_of_nothing_and_says_why() {
+    let quota = settings("{enabled: true, force_deny_reading: true}");
+    let mut databases = catalogue();
+    let property = |key: &str| store::Property { key: format!("database.force.deny.{key}"), value: "true".into() };
+    databases.get_mut(&2).unwrap().denials = deny::in_database(&[property("writing"), property("index")]);
+    let root = tree::build(tree::Situation { quota: &quota, disk_full: true, proxies: 3 }, &databases);
+    let cluster = rates_at(&root, &[]).unwrap();
+    assert!(cluster.values().all(|rate| *rate == 0.0), "{cluster:?}");
+    let limiter = root.limiter.as_ref().unwrap();
+    let states = [QuotaState::DenyToRead, QuotaState::DenyToWrite, QuotaState::DenyToDdl].map(i32::from);
+    assert_eq!(limiter.states, states);
+    let codes = [ErrorCode::ForceDeny, ErrorCode::DiskQuotaExhausted, ErrorCode::DiskQuotaExhausted].map(i32::from);
+    assert_eq!((limiter.codes.as_slice(), limiter.reasons.len()), (&codes[..], 3));
+    let shelf = rates_at(&root, &[2]).unwrap();
+    let denied: Vec<_> = shelf.iter().filter(|(_, rate)| **rate == 0.0).map(|(kind, _)| *kind).collect();
+    assert_eq!(denied, [RateType::DdlIndex, RateType::DmlInsert, RateType::DmlDelete, RateType::DmlBulkLoad]);
+    assert_eq!(root.children[&2].limiter.as_ref().unwrap().states, [i32::from(QuotaState::DenyToWrite)]);
+}
+
+proptest! {
+    /// Whatever is configured, all proxies together may admit what the cluster may, at every node and of every kind,
+    /// and nothing of what is denied.
+    #[test]
+    fn shares_add_up(
+        rates in proptest::collection::vec(prop_oneof![Just(-1.0), 0.0..1e6f64], 4),
+        proxies in 1..50usize,
+        denied: bool,
+        own in proptest::option::of(0.0..1e6f64),
+    ) {
+        let yaml = format!(
+            "{{enabled: true, force_deny_writing: {denied}, dml: {{enabled: true, delete: {{cluster: {}, database: {}, \
+             collection: {}, partition: {}}}}}}}",
+            rates[0], rates[1], rates[2], rates[3]
+        );
+        let quota = settings(&yaml);
+        let mut databases = catalogue();
+        let collection = databases.get_mut(&1).unwrap().collections.get_mut(&11).unwrap();
+        collection.rates.extend(own.map(|rate| (RateType::DmlDelete, rate)));
+        let root = tree::build(tree::Situation { quota: &quota, disk_full: false, proxies }, &databases);
+        prop_assert_eq!(root.children.len(), 2);
+        for (path, level) in [(&[][..], Level::Cluster), (&[1], Level::Database), (&[1, 11], Level::Collection),
+            (&[1, 11, 110], Level::Partition)]
+        {
+            let own = own.filter(|_| level == Level::Collection);
+            let set = own.or_else(|| limit(&quota, RateType::DmlDelete, level));
+            let Some(found) = rates_at(&root, path) else {
+                prop_assert!(set.is_none());
+                continue;
+            };
+            let share = found[&RateType::DmlDelete];
+            match (set, denied && level == Level::Cluster) {
+                (_, true) => prop_assert_eq!(share, 0.0),
+                (None, _) => prop_assert_eq!(share, f64::MAX),
+                (Some(rate), _) => prop_assert!((share * proxies as f64 - rate).abs() <= rate * 1e-9),
+            }
+        }
+    }
 }

@@ -46,6 +46,8 @@ pub struct EtcdSettings {
     pub guard: Option<Guard>,
     /// The newest revisions that automatic compaction keeps; 0 turns it off.
     pub auto_compaction_revisions: u64,
+    /// Before the keys of Milvus' processes.
+    pub root_path: String,
 }
 
 impl EtcdSettings {
@@ -58,6 +60,7 @@ impl EtcdSettings {
         EtcdSettings {
             guard: config.etcd.enabled.then_some(guard),
             auto_compaction_revisions: config.etcd.auto_compaction_revisions,
+            root_path: config.etcd.root_path.clone(),
         }
     }
 }

@@ -20,6 +20,7 @@ use crate::limits::Limits;
 use crate::metrics::Metrics;
 use crate::pb::admin::admin_server::AdminServer;
 use crate::proposer::Proposer;
+use crate::proxies::{self, Departed, ProxyBoard, ProxyTask};
 use crate::querycoord::QueryCoord;
 use crate::quota::{Gate, QuotaReports};
 use crate::relay::Relay;
@@ -79,6 +80,9 @@ pub struct Node {
     lessor: Arc<Lessor>,
     history: Arc<HistoryTask>,
     root: Arc<RootTask>,
+    /// Only where proxies can register.
+    proxies: Option<Arc<ProxyTask>>,
+    pub(super) departed: Arc<Departed>,
     pub(super) policy: Arc<PolicyBook>,
 }
 
@@ -100,7 +104,8 @@ impl Node {
         let ledger = Ledger::new(replica.clone(), proposer.clone(), oracle.clone(), limits);
         let (datacoord, querycoord) = (DataCoord::new(ledger.clone()), QueryCoord::new(ledger.clone()));
         let catalog = Catalog::new(ledger.clone());
-        let quota_reports = QuotaReports::new(ledger.clone(), replica.clone(), access.quota.clone());
+        let (departed, board) = (Arc::<Departed>::default(), Arc::<ProxyBoard>::default());
+        let quota_reports = QuotaReports::new(ledger.clone(), replica.clone(), access.quota.clone(), board.clone());
         let hasher = Hasher::new(access.security.bcrypt_cost);
         let accounts = Accounts::new(ledger, hasher.clone(), access.security.clone());
         let root = RootTask::new(replica.clone(), proposer.clone(), hasher.clone(), access.security.clone());
@@ -129,6 +134,12 @@ impl Node {
         let gate = gate.map(Arc::new);
         let ingress =
             Ingress::new(replica.clone(), peers.clone(), requests, metrics.clone(), calls_stop.clone(), guard, gate)?;
+        let proxies = etcd.guard.is_some().then(|| {
+            let (root, cluster) = (etcd.root_path.clone(), etcd.root_path.clone());
+            let (replica, oracle, departed) = (replica.clone(), oracle.clone(), departed.clone());
+            let shared = proxies::Shared { replica, oracle, departed, cluster };
+            ProxyTask::new(shared, &root, access.quota.clone(), board)
+        });
         let etcd = etcd.guard.map(|guard| EtcdServices::new(replica.clone(), relay.clone(), guard));
         if let Some(etcd) = &etcd {
             etcd.register(&metrics, lessor.clone());
@@ -172,6 +183,8 @@ impl Node {
             lessor,
             history,
             root,
+            proxies,
+            departed,
             policy,
             access,
         })
@@ -196,6 +209,9 @@ impl Node {
         let clocks = Arc::new(PeerClocks::new(self.replica.clone(), self.peers.clone()));
         let keeper = Keeper::new(self.oracle.clone(), self.replica.clone(), self.proposer.clone(), clocks);
         let eraser = Eraser::new(self.replica.clone(), self.proposer.clone());
-        vec![Arc::new(keeper), self.lessor.clone(), self.history.clone(), eraser, self.root.clone()]
+        let mut tasks: Vec<Arc<dyn LeaderTask>> =
+            vec![Arc::new(keeper), self.lessor.clone(), self.history.clone(), eraser, self.root.clone()];
+        tasks.extend(self.proxies.iter().map(|task| task.clone() as Arc<dyn LeaderTask>));
+        tasks
     }
 }

@@ -5,6 +5,7 @@ mod etcd;
 mod fuzz;
 mod lasting;
 mod names;
+mod proxies;
 mod quota;
 mod turns;
 
@@ -100,7 +101,7 @@ async fn cluster_limited(guard: Option<Guard>, security: Security, quota: Quota)
             quota: quota.clone(),
         };
         let settings = OracleSettings { window_ms: 3000, max_clock_ahead_ms: 60_000 };
-        let etcd = EtcdSettings { guard: guard.clone(), auto_compaction_revisions: 0 };
+        let etcd = EtcdSettings { guard: guard.clone(), auto_compaction_revisions: 0, root_path: "by-dev".into() };
         let metrics = Arc::new(Metrics::new());
         let node = Node::new(replica.clone(), access, settings, etcd, Limits::default(), id, metrics).unwrap();
         let node = node.with_admin(admin.clone());
