@@ -4,6 +4,7 @@
 //! through the connections of [`connect`]; each file of [`workload`] measures one thing on one side; [`report`] sets
 //! the sides beside each other, [`chart`] draws them. scripts/bench installs and builds what this needs.
 
+mod bare;
 mod chart;
 mod cluster;
 mod connect;
@@ -106,13 +107,11 @@ async fn main() -> Result<()> {
     Ok(())
 }
 
-/// Measures both sides once, or the machine.
+/// Measures the machine and both sides once.
 async fn one_round(lab: &Lab, workload: Workload, round: usize, only: Option<Side>, report: &mut Report) -> Result<()> {
-    if let Some(samples) = workload.run_on_machine(lab).await? {
-        samples.iter().for_each(|sample| eprintln!("    {sample}"));
-        report.add_limits(samples);
-        return Ok(());
-    }
+    let limits = workload.limits(lab).await?;
+    limits.iter().for_each(|sample| eprintln!("    {sample}"));
+    report.add_limits(limits);
     // Whoever comes first finds the disk and the machine as the last one left them: it is not always the same.
     let sides = if round % 2 == 1 { [Side::Etcd, Side::Roost] } else { [Side::Roost, Side::Etcd] };
     for side in sides.into_iter().filter(|side| only.is_none_or(|only| only == *side)) {

@@ -73,11 +73,12 @@ impl Workload {
         matches!(self, Workload::CheckPerf | Workload::Idle | Workload::CreateCollection)
     }
 
-    /// The machine's limits, if that is what the workload measures.
-    pub async fn run_on_machine(self, lab: &Lab) -> Result<Option<Vec<Sample>>> {
+    /// What bounds the workload whichever side is measured: the machine's own limits, or the client's.
+    pub async fn limits(self, lab: &Lab) -> Result<Vec<Sample>> {
         match self {
-            Workload::Machine => Ok(Some(machine::run(lab).await?)),
-            _ => Ok(None),
+            Workload::Machine => machine::run(lab).await,
+            Workload::CheckPerf => check_perf::limit().await,
+            _ => Ok(Vec::new()),
         }
     }
 

@@ -6,11 +6,13 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use tokio::process::Command;
 
+use crate::bare;
 use crate::cluster::{Cluster, Side};
 use crate::lab::Lab;
 use crate::report::{Goal, Metric, Sample};
 
 const CLIENTS: u64 = 500;
+const NODES: usize = 3;
 const WRITES: Metric =
     Metric { workload: "check perf --load=l", clients: CLIENTS, unit: "writes/s", goal: Goal::RatioAtLeast(2.0) };
 const SLOWEST: Metric = Metric {
@@ -23,25 +25,38 @@ const SLOWEST: Metric = Metric {
 const ENDS_IN: Duration = Duration::from_secs(150);
 const SECONDS: f64 = 60.0;
 
+/// What the check reaches when every request is answered at once: it sends with one token a put, so whatever it sleeps
+/// too long for a token is lost.
+pub async fn limit() -> Result<Vec<Sample>> {
+    const LIMIT: Metric =
+        Metric { workload: "machine: check perf --load=l, answered at once", goal: Goal::None, ..WRITES };
+    let found = check(&bare::serve(NODES)?).await?;
+    Ok(vec![Sample::new(LIMIT, found.writes_per_second).with_note(&found.told)])
+}
+
 pub async fn run(lab: &Lab, side: Side) -> Result<Vec<Sample>> {
     let cluster = Cluster::start(lab, side).await?;
     let cpu_before = cluster.cpu()?;
-    let check = Command::new("etcdctl")
-        .env("ETCDCTL_API", "3")
-        .args(["check", "perf", "--load=l", &format!("--endpoints={}", cluster.endpoints().join(","))])
-        .stdin(Stdio::null())
-        .kill_on_drop(true)
-        .output();
-    // Its exit status says whether the check passed, and its text too.
-    let output = tokio::time::timeout(ENDS_IN, check).await.context("etcdctl check perf does not end")??;
+    let found = check(cluster.endpoints()).await?;
     let cpu = cluster.cpu()?.saturating_sub(cpu_before);
-    let text = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
-    let found = Verdict::parse(&text)?;
     let cpu_us = cpu.as_secs_f64() * 1e6 / (found.writes_per_second * SECONDS).max(1.0);
     Ok(vec![
         Sample::new(WRITES, found.writes_per_second).with_cpu(cpu_us).with_note(&found.told),
         Sample::new(SLOWEST, found.slowest_s),
     ])
+}
+
+async fn check(endpoints: &[String]) -> Result<Verdict> {
+    let check = Command::new("etcdctl")
+        .env("ETCDCTL_API", "3")
+        .args(["check", "perf", "--load=l", &format!("--endpoints={}", endpoints.join(","))])
+        .stdin(Stdio::null())
+        .kill_on_drop(true)
+        .output();
+    // Its exit status says whether the check passed, and its text too.
+    let output = tokio::time::timeout(ENDS_IN, check).await.context("etcdctl check perf does not end")??;
+    let text = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+    Verdict::parse(&text)
 }
 
 /// What the check said.

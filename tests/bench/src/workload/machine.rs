@@ -5,30 +5,27 @@ use std::io::Write;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use tonic::Status;
-use tonic::transport::{Channel, Server};
+use tonic::transport::Channel;
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_client::HealthClient;
 
+use crate::bare;
 use crate::connect::{Share, connect_all};
 use crate::lab::Lab;
 use crate::load::{self, Amount, Client, Outcome};
-use crate::ports;
 use crate::report::{Goal, Metric, Sample};
 
 /// About what a log gains from one write of 256 B.
 const APPENDED_BYTES: usize = 512;
 const CONNECTIONS: usize = 8;
 const CLIENTS: [usize; 2] = [1, 256];
-const LISTENS_IN: Duration = Duration::from_secs(5);
 
 pub async fn run(lab: &Lab) -> Result<Vec<Sample>> {
     let (directory, time) = (lab.data.clone(), lab.measured() / 4);
     let mut samples = vec![tokio::task::spawn_blocking(move || sync(&directory, time)).await??];
-    let address = format!("127.0.0.1:{}", ports::free()?);
-    serve(&address)?;
-    let channels = connect_in_time(&address).await?;
+    let channels = connect_all(&bare::serve(1)?, CONNECTIONS).await?;
     for clients in CLIENTS {
         let metric =
             Metric { workload: "machine: empty RPC", clients: clients as u64, unit: "calls/s", goal: Goal::None };
@@ -73,29 +70,5 @@ impl Client for Pinger {
     async fn call(&mut self) -> Result<(), Status> {
         self.clients.next().check(HealthCheckRequest::default()).await?;
         Ok(())
-    }
-}
-
-/// A bare tonic server on threads of its own, for as long as this process lives.
-fn serve(address: &str) -> Result<()> {
-    let address = address.parse().context("an address")?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-    std::thread::spawn(move || {
-        let (_reporter, health) = tonic_health::server::health_reporter();
-        if let Err(error) = runtime.block_on(Server::builder().tcp_nodelay(true).add_service(health).serve(address)) {
-            eprintln!("the empty server ended: {error}");
-        }
-    });
-    Ok(())
-}
-
-async fn connect_in_time(address: &str) -> Result<Vec<Channel>> {
-    let endpoints = [address.to_owned()];
-    let deadline = Instant::now() + LISTENS_IN;
-    loop {
-        match connect_all(&endpoints, CONNECTIONS).await {
-            Err(_) if Instant::now() < deadline => tokio::time::sleep(Duration::from_millis(5)).await,
-            done => return done,
-        }
     }
 }
