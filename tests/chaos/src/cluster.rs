@@ -27,7 +27,8 @@ pub const VOTERS: usize = 3;
 pub const PLACES: usize = VOTERS + 1;
 /// The place whose disk is a small one, if it could be mounted.
 pub const SMALL_DISK: usize = 0;
-const SMALL_DISK_BYTES: u64 = 160 << 20;
+/// Room for the state twice, the file that it arrives in, and the write-ahead logs of all that.
+const SMALL_DISK_BYTES: u64 = 256 << 20;
 /// An admin call that is not answered by then is not.
 const ADMIN_CALL: Duration = Duration::from_secs(2);
 const ASK_EVERY: Duration = Duration::from_millis(30);
