@@ -111,6 +111,10 @@ pub struct Raft {
     pub keep_log_bytes: u64,
     /// Commands proposed and not yet answered; more are refused with code 8.
     pub max_proposal_bytes_in_flight: u64,
+    /// Commands that share one entry of the log at most.
+    pub batch_commands_max: usize,
+    /// The longest that callers who keep a leader busy wait for each other, to share an entry; 0: not at all.
+    pub batch_wait_max_ms: u64,
 }
 
 impl Default for Raft {
@@ -123,6 +127,8 @@ impl Default for Raft {
             snapshot_log_bytes: 256 << 20,
             keep_log_bytes: 1 << 30,
             max_proposal_bytes_in_flight: 64 << 20,
+            batch_commands_max: 256,
+            batch_wait_max_ms: 10,
         }
     }
 }

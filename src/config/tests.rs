@@ -231,6 +231,9 @@ fn sizes_windows_limits_and_levels_are_sane() {
     assert_refused("raft: { snapshot_log_bytes: 5 }", &["raft.snapshot_log_bytes: 5 must be from 65536"]);
     let flight = "raft: { max_proposal_bytes_in_flight: 1000 }";
     assert_refused(flight, &["raft.max_proposal_bytes_in_flight: 1000 must be from 4194304"]);
+    assert_refused("raft: { batch_commands_max: 0 }", &["raft.batch_commands_max: 0 must be from 1 to 4096"]);
+    let wait = "raft.batch_wait_max_ms: 300 must be less than raft.election_min_ms (300)";
+    assert_refused("raft: { batch_wait_max_ms: 300 }", &[wait]);
     assert_refused("storage: { block_cache_bytes: 0 }", &["storage.block_cache_bytes: 0 must be from 1048576"]);
     assert_refused("storage: { ballast_bytes: 9999999999999 }", &["storage.ballast_bytes: 9999999999999"]);
     assert_refused("tso: { window_ms: 99 }", &["tso.window_ms: 99 must be from 100 to 60000"]);

@@ -26,6 +26,8 @@ const CLOCK_AHEAD_MS_MAX: u64 = 86_400_000;
 const PROPOSAL_BYTES_MIN: u64 = 4 << 20;
 /// Below this a snapshot would be taken every few seconds.
 const SNAPSHOT_LOG_BYTES_MIN: u64 = 64 << 10;
+/// An entry is bounded in bytes as well, so that more commands would seldom find room.
+const BATCH_COMMANDS: (usize, usize) = (1, 4096);
 /// RocksDB crawls with less.
 const MEMORY_BYTES_MIN: u64 = 1 << 20;
 /// A limit above this bounds nothing: messages and memory end first.
@@ -140,6 +142,14 @@ impl Config {
         found.check(raft.keep_log_bytes >= raft.snapshot_log_bytes, "raft.keep_log_bytes", || {
             let (keep, snapshot) = (raft.keep_log_bytes, raft.snapshot_log_bytes);
             format!("{keep} must be at least raft.snapshot_log_bytes ({snapshot})")
+        });
+        let (commands, (least, most)) = (raft.batch_commands_max, BATCH_COMMANDS);
+        found.check((least..=most).contains(&commands), "raft.batch_commands_max", || {
+            format!("{commands} must be from {least} to {most}")
+        });
+        let (wait, min) = (raft.batch_wait_max_ms, raft.election_min_ms);
+        found.check(wait < min, "raft.batch_wait_max_ms", || {
+            format!("{wait} must be less than raft.election_min_ms ({min})")
         });
     }
 

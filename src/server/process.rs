@@ -8,7 +8,7 @@ use std::time::Duration;
 use clap::Parser;
 use roost_raft::Host;
 use roost_raft::error::StartError;
-use roost_raft::host::HostConfig;
+use roost_raft::host::{BatchLimits, HostConfig};
 use roost_raft::storage::rocks::RocksBudget;
 use roost_raft::types::Member;
 use tonic::service::Routes;
@@ -141,6 +141,10 @@ fn host_config(config: &Config, secret: &str) -> HostConfig {
         snapshot_log_bytes: raft.snapshot_log_bytes,
         keep_log_bytes: raft.keep_log_bytes,
         max_proposal_bytes_in_flight: bytes(raft.max_proposal_bytes_in_flight),
+        batches: BatchLimits {
+            commands_max: raft.batch_commands_max,
+            wait_max: Duration::from_millis(raft.batch_wait_max_ms),
+        },
         min_free_bytes: storage.min_free_bytes,
         ballast_bytes: storage.ballast_bytes,
         budget: RocksBudget {

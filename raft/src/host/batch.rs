@@ -1,12 +1,21 @@
 //! Many proposals, few entries. While [`FLIGHTS_MAX`] entries are on their way, further proposals wait and leave
 //! together in the next one: a lone proposal is not delayed, and a crowd shares an entry, its replication and its
 //! bookkeeping.
+//!
+//! Callers who were answered together come back one by one. Were the first of them to leave at once, a small entry
+//! would follow each large one; so the next entry of a crowd waits until nearly all are back, and not for long.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::registry::{Registry, Unit};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use tokio::time::Instant;
 
 use super::propose::{Applied, Written};
 use super::start::HostCore;
@@ -18,9 +27,28 @@ use crate::types::{CommandKind, Outcome};
 /// Entries of proposals on their way at once. With two, each carries half as much, and what an entry costs on its way
 /// is what a busy node spends most on: 64 clients got 9 % less.
 const FLIGHTS_MAX: usize = 1;
-/// Commands of one entry, and the bytes after which it is closed: replication and apply take an entry as a whole.
-const BATCH_COMMANDS_MAX: usize = 256;
+/// Bytes after which an entry is closed: replication and apply take it as a whole.
 const BATCH_BYTES_MAX: usize = 256 << 10;
+
+/// The share of a crowd that its next entry waits for: some do not come back.
+const EXPECTED_PERCENT: usize = 90;
+/// How long it waits, in the time that the last entry took.
+const PATIENCE_FLIGHTS: u32 = 2;
+
+/// What an operator sets of it.
+#[derive(Clone, Copy, Debug)]
+pub struct BatchLimits {
+    /// Commands of one entry.
+    pub commands_max: usize,
+    /// The longest that a crowd's entry waits for those who are coming back. Zero: it leaves at once.
+    pub wait_max: Duration,
+}
+
+impl Default for BatchLimits {
+    fn default() -> Self {
+        BatchLimits { commands_max: 256, wait_max: Duration::from_millis(10) }
+    }
+}
 
 /// A proposal that waits for the next entry.
 struct Waiting {
@@ -32,22 +60,94 @@ struct Waiting {
 
 /// Where proposals wait. The room that each holds bounds how many there are.
 pub struct Batches {
+    limits: BatchLimits,
     flights: Arc<Semaphore>,
+    crowd: Arc<Crowd>,
     queue: mpsc::UnboundedSender<Waiting>,
     waiting: Mutex<Option<mpsc::UnboundedReceiver<Waiting>>>,
 }
 
-impl Default for Batches {
+/// Who proposes at the same time, as seen when the last entry was answered.
+#[derive(Default)]
+struct Crowd {
+    /// Commands that wait for an entry.
+    queued: AtomicUsize,
+    /// Those of the last entry, and those that waited meanwhile.
+    callers: AtomicUsize,
+    /// How long the last entry was on its way.
+    flight_us: AtomicU64,
+    measured: Measured,
+}
+
+/// What Prometheus is told of entries.
+struct Measured {
+    commands: Histogram,
+    seconds: Histogram,
+    failed: Counter,
+}
+
+impl Default for Measured {
     fn default() -> Self {
-        let (queue, waiting) = mpsc::unbounded_channel();
-        Batches { flights: Arc::new(Semaphore::new(FLIGHTS_MAX)), queue, waiting: Mutex::new(Some(waiting)) }
+        Measured {
+            commands: Histogram::new(exponential_buckets(1.0, 2.0, 11)),
+            seconds: Histogram::new(exponential_buckets(0.000_25, 2.0, 16)),
+            failed: Counter::default(),
+        }
+    }
+}
+
+impl Crowd {
+    /// How many commands the next entry waits for, and how long: a crowd's calls take at most twice as long.
+    fn expected(&self) -> (usize, Duration) {
+        let callers = self.callers.load(Ordering::Relaxed);
+        let flight = Duration::from_micros(self.flight_us.load(Ordering::Relaxed));
+        (callers * EXPECTED_PERCENT / 100, flight * PATIENCE_FLIGHTS)
+    }
+}
+
+/// Leave for one entry to be on its way; when it is dropped, the entry was answered.
+pub(super) struct Flight {
+    crowd: Arc<Crowd>,
+    since: Instant,
+    commands: usize,
+    // Last: the next entry finds the crowd as this one leaves it.
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Drop for Flight {
+    fn drop(&mut self) {
+        let (crowd, took) = (&self.crowd, self.since.elapsed());
+        crowd.measured.commands.observe(self.commands as f64);
+        crowd.measured.seconds.observe(took.as_secs_f64());
+        crowd.flight_us.store(u64::try_from(took.as_micros()).unwrap_or(u64::MAX), Ordering::Relaxed);
+        crowd.callers.store(self.commands + crowd.queued.load(Ordering::Relaxed), Ordering::Relaxed);
     }
 }
 
 impl Batches {
-    /// Leave to write an entry now. None while others wait: the semaphore gives what is returned to the assembly first.
-    pub(super) fn flight(&self) -> Option<OwnedSemaphorePermit> {
-        self.flights.clone().try_acquire_owned().ok()
+    pub(super) fn new(limits: BatchLimits) -> Self {
+        let (queue, waiting) = mpsc::unbounded_channel();
+        let (flights, crowd) = (Arc::new(Semaphore::new(FLIGHTS_MAX)), Arc::default());
+        Batches { limits, flights, crowd, queue, waiting: Mutex::new(Some(waiting)) }
+    }
+
+    pub(super) fn register_metrics(&self, registry: &mut Registry) {
+        let Measured { commands, seconds, failed } = &self.crowd.measured;
+        registry.register("raft_entry_commands", "Commands that shared an entry", commands.clone());
+        let help = "Time from an entry's departure to its execution on this node";
+        registry.register_with_unit("raft_entry", help, Unit::Seconds, seconds.clone());
+        registry.register("raft_entries_failed", "Entries that were refused or whose fate is unknown", failed.clone());
+    }
+
+    /// Leave to write an entry of one command now. None while others wait or are about to come back.
+    pub(super) fn flight(&self) -> Option<Flight> {
+        // The semaphore gives what is returned to the assembly first, if it waits.
+        let alone = self.crowd.callers.load(Ordering::Relaxed) <= 1;
+        alone.then(|| self.flights.clone().try_acquire_owned().ok()).flatten().map(|permit| self.leave(permit, 1))
+    }
+
+    fn leave(&self, permit: OwnedSemaphorePermit, commands: usize) -> Flight {
+        Flight { crowd: self.crowd.clone(), since: Instant::now(), commands, _permit: permit }
     }
 
     /// Puts the command into the next entry and waits for its reply.
@@ -63,8 +163,40 @@ impl Batches {
         answered.await.unwrap_or(Err(ProposeError::Unknown))
     }
 
+    /// The commands of the next entry, and the one that was too much for it. Waits while a crowd is coming back.
+    async fn gather(
+        &self,
+        first: Waiting,
+        waiting: &mut mpsc::UnboundedReceiver<Waiting>,
+    ) -> (Vec<Waiting>, Option<Waiting>) {
+        let BatchLimits { commands_max, wait_max } = self.limits;
+        let (expected, patience) = self.crowd.expected();
+        let until = Instant::now() + patience.min(wait_max);
+        let mut bytes = first.command.len();
+        let (mut batch, mut left) = (vec![first], None);
+        while batch.len() < commands_max {
+            let next = match waiting.try_recv() {
+                Ok(next) => next,
+                Err(_) if batch.len() < expected => match tokio::time::timeout_at(until, waiting.recv()).await {
+                    Ok(Some(next)) => next,
+                    Ok(None) | Err(_) => break,
+                },
+                Err(_) => break,
+            };
+            bytes += next.command.len();
+            if bytes > BATCH_BYTES_MAX {
+                left = Some(next);
+                break;
+            }
+            batch.push(next);
+        }
+        self.crowd.queued.fetch_sub(batch.len(), Ordering::Relaxed);
+        (batch, left)
+    }
+
     /// Without an assembly, the caller learns it by its dropped sender.
     fn put(&self, waiting: Waiting) {
+        self.crowd.queued.fetch_add(1, Ordering::Relaxed);
         let _ = self.queue.send(waiting);
     }
 }
@@ -82,24 +214,16 @@ pub(super) async fn run<M: Machine>(core: Arc<HostCore<M>>) {
             },
         };
         // The semaphore is never closed.
-        let Ok(flight) = core.batches.flights.clone().acquire_owned().await else { return };
-        let mut bytes = first.command.len();
-        let mut batch = vec![first];
-        while batch.len() < BATCH_COMMANDS_MAX
-            && let Ok(next) = waiting.try_recv()
-        {
-            bytes += next.command.len();
-            if bytes > BATCH_BYTES_MAX {
-                left = Some(next);
-                break;
-            }
-            batch.push(next);
-        }
+        let Ok(permit) = core.batches.flights.clone().acquire_owned().await else { return };
+        let batches = &core.batches;
+        let (batch, rest) = batches.gather(first, &mut waiting).await;
+        left = rest;
+        let flight = batches.leave(permit, batch.len());
         send(&core, batch, flight).await;
     }
 }
 
-async fn send<M: Machine>(core: &Arc<HostCore<M>>, mut batch: Vec<Waiting>, flight: OwnedSemaphorePermit) {
+async fn send<M: Machine>(core: &Arc<HostCore<M>>, mut batch: Vec<Waiting>, flight: Flight) {
     // Whoever gave up before their command left is spared its execution.
     batch.retain(|waiting| !waiting.answer.is_closed());
     let leadership = *core.leadership.borrow();
@@ -121,6 +245,9 @@ async fn send<M: Machine>(core: &Arc<HostCore<M>>, mut batch: Vec<Waiting>, flig
             let core = core.clone();
             tokio::spawn(async move {
                 let written = writing.outcome().await;
+                if written.is_err() {
+                    core.batches.crowd.measured.failed.inc();
+                }
                 drop(flight);
                 answer(&core, batch, written);
             });
@@ -152,5 +279,108 @@ fn answer<M: Machine>(core: &HostCore<M>, batch: Vec<Waiting>, written: Result<W
 fn refuse(batch: Vec<Waiting>, error: &ProposeError) {
     for waiting in batch {
         let _ = waiting.answer.send(Err(error.clone()));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    type Queue = mpsc::UnboundedReceiver<Waiting>;
+    const FLIGHT: Duration = Duration::from_millis(4);
+
+    fn batches(limits: BatchLimits) -> (Arc<Batches>, Queue) {
+        let batches = Batches::new(limits);
+        let waiting = batches.waiting.lock().take().unwrap();
+        (Arc::new(batches), waiting)
+    }
+
+    fn put(batches: &Batches, bytes: usize) {
+        let room = Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
+        let (answer, _) = oneshot::channel();
+        batches.put(Waiting { command: vec![0; bytes].into(), term: None, _room: room, answer });
+    }
+
+    /// An entry of so many commands that took [`FLIGHT`], while nobody else waited.
+    async fn fly(batches: &Batches, commands: usize) {
+        let permit = batches.flights.clone().acquire_owned().await.unwrap();
+        let flight = batches.leave(permit, commands);
+        tokio::time::advance(FLIGHT).await;
+        drop(flight);
+    }
+
+    /// How many left together, and after what time.
+    async fn gathered(batches: &Batches, waiting: &mut Queue) -> (usize, Duration) {
+        let first = waiting.recv().await.unwrap();
+        let since = Instant::now();
+        let (batch, left) = batches.gather(first, waiting).await;
+        assert!(left.is_none());
+        (batch.len(), since.elapsed())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_lone_command_leaves_at_once_and_with_others_it_joins() {
+        let (batches, mut waiting) = batches(BatchLimits::default());
+        fly(&batches, 1).await;
+        let flight = batches.flight().expect("nobody else is there");
+        assert!(batches.flight().is_none(), "an entry is on its way");
+        put(&batches, 1);
+        drop(flight);
+        assert!(batches.flight().is_none(), "somebody waits");
+        assert_eq!(gathered(&batches, &mut waiting).await, (1, Duration::ZERO));
+        fly(&batches, 1).await;
+        assert!(batches.flight().is_some());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_crowd_leaves_as_soon_as_nearly_all_are_back() {
+        let (batches, mut waiting) = batches(BatchLimits::default());
+        fly(&batches, 20).await;
+        assert!(batches.flight().is_none(), "the first that comes back does not leave alone");
+        let coming = batches.clone();
+        tokio::spawn(async move {
+            for _ in 0..4 {
+                (0..5).for_each(|_| put(&coming, 1));
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        });
+        let (left, after) = gathered(&batches, &mut waiting).await;
+        assert_eq!(left, 20, "18 are enough to leave, and who is there comes along");
+        assert!(after < FLIGHT, "{after:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_does_not_come_back_is_not_waited_for_twice() {
+        let (batches, mut waiting) = batches(BatchLimits::default());
+        fly(&batches, 20).await;
+        put(&batches, 1);
+        let (left, after) = gathered(&batches, &mut waiting).await;
+        assert_eq!(left, 1);
+        assert!(after >= FLIGHT && after <= FLIGHT * (PATIENCE_FLIGHTS + 1), "{after:?}");
+        fly(&batches, left).await;
+        assert!(batches.flight().is_some(), "a crowd that is gone holds up nobody");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_operator_bounds_the_wait_and_the_size() {
+        let limits = BatchLimits { commands_max: 5, wait_max: Duration::ZERO };
+        let (batches, mut waiting) = batches(limits);
+        fly(&batches, 20).await;
+        (0..7).for_each(|_| put(&batches, 1));
+        assert_eq!(gathered(&batches, &mut waiting).await.0, 5);
+        let (left, after) = gathered(&batches, &mut waiting).await;
+        assert_eq!(left, 2);
+        // The timer's own granularity.
+        assert!(after <= Duration::from_millis(1), "{after:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_too_much_for_an_entry_begins_the_next() {
+        let (batches, mut waiting) = batches(BatchLimits::default());
+        (0..3).for_each(|_| put(&batches, BATCH_BYTES_MAX / 2));
+        let first = waiting.recv().await.unwrap();
+        let (batch, left) = batches.gather(first, &mut waiting).await;
+        assert_eq!((batch.len(), left.is_some()), (2, true));
+        assert_eq!(batches.crowd.queued.load(Ordering::Relaxed), 1);
     }
 }

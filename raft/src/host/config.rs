@@ -7,6 +7,7 @@ use std::time::Duration;
 use openraft::StepDownPolicy;
 use openraft::{Config, SnapshotPolicy};
 
+use super::batch::BatchLimits;
 use crate::error::StartError;
 use crate::storage::marker::ClusterId;
 use crate::storage::rocks::RocksBudget;
@@ -33,6 +34,8 @@ pub struct HostConfig {
     /// Log that stays after a snapshot, so that a restarted follower need not receive one.
     pub keep_log_bytes: u64,
     pub max_proposal_bytes_in_flight: usize,
+    /// How proposals share entries.
+    pub batches: BatchLimits,
     pub min_free_bytes: u64,
     pub ballast_bytes: u64,
     pub budget: RocksBudget,
@@ -53,6 +56,7 @@ impl HostConfig {
             snapshot_log_bytes: 256 << 20,
             keep_log_bytes: 1 << 30,
             max_proposal_bytes_in_flight: 64 << 20,
+            batches: BatchLimits::default(),
             min_free_bytes: 512 << 20,
             ballast_bytes: 64 << 20,
             budget: RocksBudget::default(),

@@ -1,4 +1,4 @@
-//! What a node tells Prometheus about its Raft: read when asked, nothing is counted on the hot path.
+//! What a node tells Prometheus about its Raft: mostly read when asked; what is counted is counted for each entry.
 
 use std::sync::Arc;
 
@@ -12,8 +12,9 @@ use super::start::{Host, HostCore};
 use crate::machine::Machine;
 
 impl<M: Machine> Host<M> {
-    /// Adds this node's gauges to a registry.
+    /// Adds this node's metrics to a registry.
     pub fn register_metrics(&self, registry: &mut Registry) {
+        self.core().batches.register_metrics(registry);
         registry.register_collector(Box::new(RaftCollector(self.core())));
     }
 }

@@ -16,6 +16,7 @@ mod start;
 mod status;
 
 pub use barrier::Confirmed;
+pub use batch::BatchLimits;
 pub use clock::Gaps;
 pub use config::HostConfig;
 pub use environment::Environment;

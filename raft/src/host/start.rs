@@ -189,7 +189,7 @@ impl<M: Machine> HostCore<M> {
             leadership,
             follower_checks: FollowerChecks::default(),
             in_flight: Arc::new(Semaphore::new(config.max_proposal_bytes_in_flight)),
-            batches: Batches::default(),
+            batches: Batches::new(config.batches),
             retry_pause: Duration::from_millis(config.heartbeat_ms.clamp(5, 50)),
             reclaiming: Arc::new(AtomicBool::new(false)),
             changing: tokio::sync::Mutex::new(()),
