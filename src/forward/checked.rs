@@ -35,7 +35,8 @@ pub(super) struct Toll<'a> {
 
 impl Toll<'_> {
     /// Whether the call is within the rates and not denied.
-    pub fn paid(&self, parts: &http::request::Parts, body: &Bytes) -> Result<(), Rejection> {
+    pub async fn paid(&self, call: &Call, parts: &http::request::Parts, body: &Bytes) -> Result<(), Rejection> {
+        self.gate.catch_up(call).await?;
         // A body that is no single message is refused by whoever decodes it.
         let message = access::message(body).unwrap_or_default();
         self.gate.admit(self.counted, message, &parts.headers)

@@ -41,9 +41,15 @@ where
         Ok(Err(unread)) => return refuse_unread(&method, unread),
         Err(_) => return method.refuse(&too_late(Attempt::NotDone)),
     };
-    let execute = async || match toll.map_or(Ok(()), |toll| toll.paid(&parts, &kept.bytes)) {
-        Ok(()) => repeat(ingress, inner, method, stamped, &parts, &kept.bytes).await,
-        Err(refusal) => method.refuse(&refusal),
+    let execute = async || {
+        let paid = match toll {
+            Some(toll) => toll.paid(&stamped.call, &parts, &kept.bytes).await,
+            None => Ok(()),
+        };
+        match paid {
+            Ok(()) => repeat(ingress, inner, method, stamped, &parts, &kept.bytes).await,
+            Err(refusal) => method.refuse(&refusal),
+        }
     };
     let Some((checks, caller)) = checks else { return execute().await };
     let checked = Checked { method, call: &stamped.call, parts: &parts, body: &kept.bytes };

@@ -16,6 +16,7 @@ use super::deny;
 use super::kind;
 use super::limits::{Level, limit};
 use crate::access::{Asking, ObjectField, Rules, texts};
+use crate::call::Call;
 use crate::config::Quota;
 use crate::error::Rejection;
 use crate::leader::clock::Clock;
@@ -83,10 +84,16 @@ impl Gate {
         self.methods.get(path)
     }
 
+    /// Waits until this node knows what was acknowledged before the call: a denial that was set or taken back, on
+    /// whichever node, holds for it.
+    pub async fn catch_up(&self, call: &Call) -> Result<(), Rejection> {
+        let passed = self.replica.read_barrier(call.deadline).await;
+        passed.map(|_| ()).map_err(|error| Rejection::Unavailable { detail: format!("{error}; nothing was done") })
+    }
+
     /// Counts the call. Code 9 for what is denied, code 8 (retriable) above a rate; then nothing was counted.
     ///
-    /// Databases and collections are those of this node's tables, without a barrier: a rate or a denial that was set a
-    /// moment ago holds as soon as the node has applied it. What does not exist is counted for the cluster only.
+    /// Databases and collections are those of this node's tables. What does not exist is counted for the cluster only.
     pub fn admit(&self, counted: &Counted, message: &[u8], headers: &HeaderMap) -> Result<(), Rejection> {
         let admitted = self.check(counted, message, headers);
         let outcome = match &admitted {
