@@ -125,6 +125,8 @@ pub enum Rejection {
     RateExceeded { rate: String },
     /// Denied altogether; `reason` is why.
     Denied { reason: String },
+    /// The index must be dropped first.
+    IndexInTheWay { index: String, detail: String },
 }
 
 impl Rejection {
@@ -262,6 +264,7 @@ impl Rejection {
             IndexNotFound { index } => kind::INDEX_NOT_FOUND.field("indexName", index),
             CollectionWithoutIndex { collection } => kind::INDEX_NOT_FOUND.field("collection", collection),
             IndexAmbiguous { index } => kind::INDEX_DUPLICATE.field("indexName", index),
+            IndexInTheWay { index, detail } => kind::INDEX_DUPLICATE.field("indexName", index).because(detail),
             CollectionLoaded { collection, detail } => {
                 kind::COLLECTION_LOADED.field("collection", collection).because(detail)
             }

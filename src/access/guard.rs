@@ -18,8 +18,7 @@ use super::condition::Circumstances;
 pub use super::credential::Caller;
 use super::credential::{self, Credential, Verified};
 use super::policy::{UserPolicy, Wanted};
-pub use super::rules::Rule;
-use super::rules::{Need, ObjectField, Rules};
+use super::rules::{Need, ObjectField, Rule};
 use super::wire::{self, Malformed};
 use crate::call::Call;
 use crate::config::Security;
@@ -37,7 +36,6 @@ const NAME: u32 = 1;
 pub struct Guard {
     replica: Arc<dyn Replica>,
     book: Arc<PolicyBook>,
-    rules: Rules,
     hasher: Hasher,
     verified: Verified,
     security: Arc<Security>,
@@ -66,19 +64,8 @@ pub struct Asking<'a> {
 }
 
 impl Guard {
-    pub fn new(
-        replica: Arc<dyn Replica>,
-        book: Arc<PolicyBook>,
-        hasher: Hasher,
-        security: Arc<Security>,
-    ) -> Result<Arc<Self>, prost::DecodeError> {
-        let (rules, verified) = (Rules::known()?, Verified::default());
-        Ok(Arc::new(Guard { replica, book, rules, hasher, verified, security }))
-    }
-
-    /// What the method of this path needs; `None`: it is not a client's method.
-    pub fn rule(&self, path: &str) -> Option<&Rule> {
-        self.rules.get(path)
+    pub fn new(replica: Arc<dyn Replica>, book: Arc<PolicyBook>, hasher: Hasher, security: Arc<Security>) -> Arc<Self> {
+        Arc::new(Guard { replica, book, hasher, verified: Verified::default(), security })
     }
 
     /// Whose call it is, by its password.

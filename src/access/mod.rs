@@ -48,7 +48,7 @@ pub use book::PolicyBook;
 pub use guard::{Asking, Guard};
 pub use password::Hasher;
 pub use root::RootTask;
-pub use rules::{ObjectField, Rules};
+pub use rules::{ObjectField, Rule, Rules};
 pub use service::GrantService;
 pub use wire::{Malformed, field, message, texts};
 

@@ -121,6 +121,12 @@ impl UserPolicy {
         grants.any(|(key, _)| entries(key, groups).iter().any(touching))
     }
 
+    /// Whether any of the user's roles has any grant there.
+    pub fn touches_database(&self, database: &str) -> bool {
+        let mut grants = self.roles.iter().flat_map(|role| role.grants.iter());
+        grants.any(|(key, _)| key.database == ANY || key.database == database)
+    }
+
     /// Whether any of the user's roles allows it. `holds` is asked only where nothing without a condition does.
     pub fn allows(&self, wanted: &Wanted<'_>, groups: &Groups, holds: &mut dyn FnMut(&Condition) -> bool) -> bool {
         if self.roles.len() <= ROLES_ASKED_ONE_BY_ONE {

@@ -13,6 +13,8 @@ use crate::state::access::{ObjectType, PrivilegeLevel};
 /// What is annotated to requests of this package is what clients' calls need.
 const MILVUS: &str = "milvus.proto.milvus";
 const SERVICE: &str = "MilvusService";
+/// Its calls need nothing; the audit reads what they are about.
+const INTERNAL: [&str; 2] = ["milvus.proto.rootcoord", "RootCoord"];
 /// Names an object in a message of its own.
 const USER_ENTITY: &str = ".milvus.proto.milvus.UserEntity";
 /// Calls whose answer depends on nothing but this node and the time: they are let in also without a quorum.
@@ -56,7 +58,7 @@ pub enum ObjectField {
     User(u32),
 }
 
-/// Every method of MilvusService, by its path.
+/// Every method of MilvusService and RootCoord, by its path.
 #[derive(Debug)]
 pub struct Rules {
     by_path: HashMap<String, Rule>,
@@ -67,16 +69,23 @@ impl Rules {
     pub fn known() -> Result<Self, prost::DecodeError> {
         let set = Files::decode(pb::FILE_DESCRIPTOR_SET)?;
         let mut messages = HashMap::new();
-        for file in set.files.iter().filter(|file| file.package == MILVUS) {
-            messages.extend(file.messages.iter().map(|message| (format!(".{MILVUS}.{}", message.name), message)));
+        for File { package, messages: own, .. } in &set.files {
+            messages.extend(own.iter().map(|message| (format!(".{package}.{}", message.name), message)));
         }
-        let services = set.files.iter().filter(|file| file.package == MILVUS).flat_map(|file| &file.services);
         let mut by_path = HashMap::new();
-        for service in services.filter(|service| service.name == SERVICE) {
+        for (package, service) in set.files.iter().flat_map(|file| file.services.iter().map(|one| (&file.package, one)))
+        {
+            let named = [package.as_str(), &service.name];
+            if named != [MILVUS, SERVICE] && named != INTERNAL {
+                continue;
+            }
             for method in &service.methods {
-                let path = format!("/{MILVUS}.{SERVICE}/{}", method.name);
                 let request = messages.get(&method.input).copied();
-                by_path.insert(path, Rule::of(request, &method.name));
+                let mut rule = Rule::of(request, &method.name);
+                if named == INTERNAL {
+                    rule.need = None;
+                }
+                by_path.insert(format!("/{package}.{}/{}", service.name, method.name), rule);
             }
         }
         Ok(Rules { by_path })
@@ -93,6 +102,11 @@ impl Rules {
 }
 
 impl Rule {
+    /// Whether its request names what it is about.
+    pub fn is_about_something(&self) -> bool {
+        self.subject.is_some() || self.database.is_some()
+    }
+
     /// `request`: none for those of other packages, which carry no annotations.
     fn of(request: Option<&MessageType>, method: &str) -> Rule {
         let reads_state = !WITHOUT_STATE.contains(&method);
@@ -255,7 +269,10 @@ mod tests {
             assert!(rule(method).reads_state, "{method}");
         }
         assert_eq!((rule("ShowPartitions").collection_id, rule("Insert").collection_id), (Some(4), None));
-        assert!(rules.get("/milvus.proto.rootcoord.RootCoord/AllocID").is_none());
+        let internal = |method: &str| rules.get(&format!("/milvus.proto.rootcoord.RootCoord/{method}")).unwrap();
+        assert!(!internal("AllocID").is_about_something());
+        assert_eq!((internal("CreateCollection").need, internal("CreateCollection").subject), (None, Some(3)));
+        assert_eq!((internal("CreateCredential").need, internal("CreateCredential").subject), (None, Some(1)));
         assert!(rules.iter().filter(|(_, rule)| rule.need.is_some()).count() > 20);
     }
 

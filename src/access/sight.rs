@@ -9,7 +9,7 @@ use super::{Accounts, PolicyBook};
 use crate::call::Call;
 use crate::error::Rejection;
 use crate::failure::Failure;
-use crate::pb::milvus::{DescribeCollectionResponse, ShowCollectionsResponse};
+use crate::pb::milvus::{DescribeCollectionResponse, ListDatabasesResponse, ShowCollectionsResponse};
 use crate::state::access::{ADMIN, ROOT};
 
 /// See the module.
@@ -25,6 +25,33 @@ impl Sight {
         match self {
             Sight::Everything => true,
             Sight::Of(policy, user) => user.touches(database, collection, policy.groups()),
+        }
+    }
+
+    /// Whether one of the user's own roles has any grant in the database, or in all of them.
+    pub fn shows_database(&self, database: &str) -> bool {
+        match self {
+            Sight::Everything => true,
+            Sight::Of(_, user) => user.touches_database(database),
+        }
+    }
+
+    /// Leaves out of a listing of databases what is not seen.
+    pub fn filter_databases(&self, list: &mut ListDatabasesResponse) {
+        let seen: Vec<bool> = list.db_names.iter().map(|name| self.shows_database(name)).collect();
+        keep(&mut list.db_names, &seen);
+        keep(&mut list.created_timestamp, &seen);
+        keep(&mut list.db_ids, &seen);
+    }
+
+    /// Refuses the description of a database that is not seen.
+    pub fn check_database(&self, name: &str) -> Result<(), Rejection> {
+        match self.shows_database(name) {
+            true => Ok(()),
+            false => {
+                let detail = format!("not allowed to access database, db name: {name}");
+                Err(Rejection::NotPermitted { detail })
+            }
         }
     }
 
@@ -111,6 +138,30 @@ mod tests {
         };
         sight(&[(ObjectType::Collection, "default", "b", "PrivilegeLoad")]).filter("default", &mut list);
         assert_eq!((list.collection_names, list.collection_ids, list.shards_num), (vec!["b".into()], vec![2], vec![8]));
+    }
+
+    #[test]
+    fn any_grant_in_a_database_shows_it() {
+        let list = |sight: &Sight| {
+            let mut list = ListDatabasesResponse {
+                db_names: ["default", "sales", "stock"].map(str::to_owned).into(),
+                db_ids: vec![1, 2, 3],
+                created_timestamp: vec![4, 5, 6],
+                ..ListDatabasesResponse::default()
+            };
+            sight.filter_databases(&mut list);
+            list
+        };
+        let one = sight(&[(ObjectType::Collection, "sales", "books", "PrivilegeLoad")]);
+        let seen = list(&one);
+        assert_eq!((seen.db_names, seen.db_ids, seen.created_timestamp), (vec!["sales".into()], vec![2], vec![5]));
+        one.check_database("sales").unwrap();
+        let refusal = one.check_database("stock").unwrap_err();
+        assert_eq!(refusal.code(), 1401);
+        assert!(refusal.reason().starts_with("not allowed to access database, db name: stock"), "{refusal}");
+        assert_eq!(list(&sight(&[(ObjectType::Global, "*", "*", "PrivilegeListDatabases")])).db_ids, [1, 2, 3]);
+        assert!(list(&sight(&[])).db_names.is_empty());
+        assert_eq!(list(&Sight::Everything).db_ids, [1, 2, 3]);
     }
 
     #[test]

@@ -330,6 +330,15 @@ fn table() -> Vec<(Rejection, i32, &'static str, bool, bool, ErrorCode, Code)> {
             Code::InvalidArgument,
         ),
         (
+            R::IndexInTheWay { index: text("i"), detail: d() },
+            702,
+            "why: index duplicates[indexName=i]",
+            false,
+            true,
+            UnexpectedError,
+            Code::InvalidArgument,
+        ),
+        (
             R::CollectionLoaded { collection: text("c"), detail: d() },
             104,
             "why: collection already loaded[collection=c]",
@@ -487,6 +496,7 @@ const STORED: &[&str] = &[
     "PrivilegeGroupInvalidName",
     "RateExceeded",
     "Denied",
+    "IndexInTheWay",
 ];
 
 #[test]

@@ -1,5 +1,6 @@
 //! Clients' calls are checked where they enter: by their metadata before their body is read, and by their request
-//! before it is executed or passed on. What another node passed on was checked there.
+//! before it is executed or passed on; and what was to be written is written down there. What another node passed on was
+//! checked there.
 
 use bytes::Bytes;
 use http::{HeaderMap, Response};
@@ -9,8 +10,8 @@ use tonic::body::Body;
 use tonic::{Code, Status};
 
 use super::methods::{Method, Route};
-use crate::access::guard::{Caller, Guard, Rule};
-use crate::access::{self, Asking, audit};
+use crate::access::guard::{Caller, Guard};
+use crate::access::{self, Asking, Rule, audit};
 use crate::call::Call;
 use crate::error::Rejection;
 use crate::pb::common;
@@ -22,7 +23,8 @@ const REPLY_BYTES_MAX: u64 = 64 << 10;
 /// How one call is checked.
 #[derive(Clone, Copy)]
 pub(super) struct Checks<'a> {
-    pub guard: &'a Guard,
+    /// `None`: whoever can call may do everything.
+    pub guard: Option<&'a Guard>,
     pub rule: &'a Rule,
 }
 
@@ -50,7 +52,7 @@ pub(super) async fn caller(
     headers: &HeaderMap,
     call: &Call,
 ) -> Result<Option<Caller>, Response<Body>> {
-    let Some(Checks { guard, .. }) = checks else { return Ok(None) };
+    let Some(Checks { guard: Some(guard), .. }) = checks else { return Ok(None) };
     guard.authenticate(headers, call).await.map(Some).map_err(|status| {
         audit::denied(call, path, None, &status);
         status.into_http()
@@ -68,7 +70,8 @@ pub(super) struct Checked<'a> {
 
 impl Checked<'_> {
     /// Whether it may do what it asks for.
-    pub async fn may_pass(&self, checks: Checks<'_>, caller: &Caller) -> Result<(), Response<Body>> {
+    pub async fn may_pass(&self, checks: Checks<'_>, caller: Option<&Caller>) -> Result<(), Response<Body>> {
+        let (Some(guard), Some(caller)) = (checks.guard, caller) else { return Ok(()) };
         let refused = |asking: Option<&Asking<'_>>, status: Status| {
             audit::denied(self.call, self.parts.uri.path(), asking, &status);
             status.into_http()
@@ -80,14 +83,17 @@ impl Checked<'_> {
             Ok(asking) => asking,
             Err(malformed) => return Err(refused(None, Status::invalid_argument(malformed.to_string()))),
         };
-        checks.guard.authorize(caller, self.call, asking).await.map_err(|status| refused(Some(&asking), status))
+        guard.authorize(caller, self.call, asking).await.map_err(|status| refused(Some(&asking), status))
     }
 
     /// Writes down what became of it, if it was to write.
     pub async fn done(&self, checks: Checks<'_>, response: Response<Body>) -> Response<Body> {
+        if self.method.route != Route::Log || !checks.rule.is_about_something() || !audit::is_on() {
+            return response;
+        }
         let asking = access::message(self.body).map(|message| Asking::new(checks.rule, message, &self.parts.headers));
         match asking {
-            Some(Ok(asking)) if self.method.route == Route::Log && audit::is_on() => {
+            Some(Ok(asking)) => {
                 let (response, code, reason) = outcome(self.method, response).await;
                 audit::done(self.call, self.parts.uri.path(), &asking, code, &reason);
                 response

@@ -22,7 +22,7 @@ use super::lasting::Lasting;
 use super::methods::{Method, Methods, Route};
 use super::peers::Peers;
 use super::{body, door, etcd, retry, unary};
-use crate::access::Guard;
+use crate::access::{Guard, Rules};
 use crate::call::{self, Call, OpenRequest, RequestId, Requests};
 use crate::error::Rejection;
 use crate::limits;
@@ -60,6 +60,7 @@ pub struct Ingress {
     guard: Option<Arc<Guard>>,
     /// Counts clients' calls; `None`: as many as come.
     gate: Option<Arc<Gate>>,
+    rules: Rules,
     /// The leader's address as replies name it, by listener, for as long as that leader leads.
     named: RwLock<HashMap<Side, (Leadership, HeaderValue)>>,
 }
@@ -97,6 +98,7 @@ impl Ingress {
             stop,
             guard,
             gate,
+            rules: Rules::known()?,
             named: RwLock::default(),
         }))
     }
@@ -162,14 +164,17 @@ impl Ingress {
         }
         match method.client_streaming {
             true => self.stream(inner, request, method, stamped).await,
-            false => unary::serve(self, inner, request, method, stamped, checks.zip(caller), toll).await,
+            false => {
+                let checks = checks.map(|checks| (checks, caller));
+                unary::serve(self, inner, request, method, stamped, checks, toll).await
+            }
         }
     }
 
-    /// How this call is checked, if it is.
+    /// How this call is checked and written down, if it is one of Milvus'.
     fn checks(&self, side: Side, path: &str) -> Option<Checks<'_>> {
-        let guard = self.guard.as_deref().filter(|_| side == Side::Client)?;
-        Some(Checks { guard, rule: guard.rule(path)? })
+        let guard = self.guard.as_deref().filter(|_| side == Side::Client);
+        Some(Checks { guard, rule: self.rules.get(path)? })
     }
 
     /// How this call is counted, if it is. Milvus' own processes and operators are not.

@@ -27,7 +27,7 @@ pub(super) async fn serve<S>(
     request: Request<Body>,
     method: Method,
     stamped: &Stamped,
-    checks: Option<(Checks<'_>, Caller)>,
+    checks: Option<(Checks<'_>, Option<Caller>)>,
     toll: Option<Toll<'_>>,
 ) -> Response<Body>
 where
@@ -53,7 +53,7 @@ where
     };
     let Some((checks, caller)) = checks else { return execute().await };
     let checked = Checked { method, call: &stamped.call, parts: &parts, body: &kept.bytes };
-    match checked.may_pass(checks, &caller).await {
+    match checked.may_pass(checks, caller.as_ref()).await {
         Ok(()) => checked.done(checks, execute().await).await,
         Err(refusal) => refusal,
     }

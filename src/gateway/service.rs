@@ -9,7 +9,7 @@ use super::data_plane::refused;
 use crate::access::{Accounts, PolicyBook};
 use crate::datacoord::DataCoord;
 use crate::failure::Failure;
-use crate::handler::{Asked, handlers};
+use crate::handler::{Asked, Reply, handlers};
 use crate::health::Health;
 use crate::leader::tso::Oracle;
 use crate::pb::common::{self, ServerInfo};
@@ -44,6 +44,7 @@ use crate::pb::milvus::{
     GetLoadingProgressResponse, GetReplicasRequest, GetReplicasResponse, LoadCollectionRequest, LoadPartitionsRequest,
     ReleaseCollectionRequest, ReleasePartitionsRequest,
 };
+use crate::pb::store;
 use crate::querycoord::QueryCoord;
 use crate::rootcoord::{Catalog, Which};
 
@@ -95,6 +96,33 @@ impl Gateway {
         Ok(list)
     }
 
+    /// What is not seen is refused in its own response.
+    async fn describe_collections_seen(
+        &self,
+        asked: &Asked<BatchDescribeCollectionRequest>,
+    ) -> Result<BatchDescribeCollectionResponse, Failure> {
+        let mut described = self.catalog.describe_collections(asked).await?;
+        let sight = self.accounts.sight(&self.policy, &asked.call)?;
+        for one in described.responses.iter_mut().filter(|one| one.collection_id != 0) {
+            if let Err(refusal) = sight.check(one) {
+                *one = DescribeCollectionResponse::refused(refusal.to_status());
+            }
+        }
+        Ok(described)
+    }
+
+    async fn list_databases_seen(&self, asked: &Asked<ListDatabasesRequest>) -> Result<ListDatabasesResponse, Failure> {
+        let mut list = self.catalog.list_databases(asked).await?;
+        self.accounts.sight(&self.policy, &asked.call)?.filter_databases(&mut list);
+        Ok(list)
+    }
+
+    async fn describe_database_seen(&self, asked: &Asked<DescribeDatabaseRequest>) -> Result<store::Database, Failure> {
+        let row = self.catalog.describe_database(&asked.call, asked.database(&asked.message.db_name)).await?;
+        self.accounts.sight(&self.policy, &asked.call)?.check_database(&row.name)?;
+        Ok(row)
+    }
+
     async fn timestamp(&self, asked: &Asked<AllocTimestampRequest>) -> Result<AllocTimestampResponse, Failure> {
         let timestamp = self.oracle.allocate(1, asked.call.deadline).await?;
         Ok(AllocTimestampResponse { status: Some(common::Status::default()), timestamp })
@@ -136,7 +164,7 @@ impl MilvusService for Gateway {
         show_collections(ShowCollectionsRequest) -> ShowCollectionsResponse =
             |this, asked| this.show_collections_seen(asked);
         batch_describe_collection(BatchDescribeCollectionRequest) -> BatchDescribeCollectionResponse =
-            |this, asked| this.catalog.describe_collections(asked);
+            |this, asked| this.describe_collections_seen(asked);
         get_collection_statistics(GetCollectionStatisticsRequest) -> GetCollectionStatisticsResponse =
             |this, asked| this.catalog.collection_statistics(asked);
         alter_collection(AlterCollectionRequest) -> common::Status = |this, asked| this.catalog.alter_collection(asked);
@@ -161,7 +189,7 @@ impl MilvusService for Gateway {
         drop_partition(DropPartitionRequest) -> common::Status = |this, asked| this.catalog.drop_partition(asked);
         has_partition(HasPartitionRequest) -> BoolResponse = |this, asked| this.catalog.has_partition(asked);
         show_partitions(ShowPartitionsRequest) -> ShowPartitionsResponse =
-            |this, asked| this.catalog.show_partitions(asked);
+            |this, asked| this.catalog.show_partitions(asked, Which::Client);
         get_partition_statistics(GetPartitionStatisticsRequest) -> GetPartitionStatisticsResponse =
             |this, asked| this.catalog.partition_statistics(asked);
 
@@ -177,9 +205,9 @@ impl MilvusService for Gateway {
         create_database(CreateDatabaseRequest) -> common::Status = |this, asked| this.catalog.create_database(asked);
         drop_database(DropDatabaseRequest) -> common::Status = |this, asked| this.catalog.drop_database(asked);
         list_databases(ListDatabasesRequest) -> ListDatabasesResponse =
-            |this, asked| this.catalog.list_databases(asked);
+            |this, asked| this.list_databases_seen(asked);
         describe_database(DescribeDatabaseRequest) -> DescribeDatabaseResponse =
-            |this, asked| this.catalog.describe_database(&asked.call, asked.database(&asked.message.db_name));
+            |this, asked| this.describe_database_seen(asked);
         alter_database(AlterDatabaseRequest) -> common::Status = |this, asked| {
             let AlterDatabaseRequest { db_name, properties, delete_keys, .. } = &asked.message;
             this.catalog.alter_database(&asked.call, db_name, properties, delete_keys)

@@ -7,38 +7,51 @@ use crate::handler::Asked;
 use crate::ledger::reply;
 use crate::pb::milvus::{LoadCollectionRequest, LoadPartitionsRequest};
 use crate::pb::store;
-use crate::rootcoord::validate;
+use crate::rootcoord::{named_collection, validate};
 use crate::state::limits::MAX_REPLICAS;
-use crate::state::{Command, LoadCollection, LoadCommand, LoadPartitions, LoadReply, Reply};
+use crate::state::{Command, LoadCollection, LoadCommand, LoadPartitions, LoadReply, Reply, View};
 
 /// The only resource group that there is.
 pub(super) const DEFAULT_GROUP: &str = "__default_resource_group";
-/// Properties of a collection for loads that say nothing themselves.
-const REPLICAS: &str = "collection.replica.number";
-const GROUPS: &str = "collection.resource_groups";
+/// Properties of a collection, and of its database, for loads that say nothing themselves.
+const REPLICAS: [&str; 2] = ["collection.replica.number", "database.replica.number"];
+const GROUPS: [&str; 2] = ["collection.resource_groups", "database.resource_groups"];
 
 impl QueryCoord {
     /// On the leader. What is loaded already takes on what is asked for; nothing to change is a success.
     pub async fn load_collection(&self, asked: &Asked<LoadCollectionRequest>) -> Result<(), Failure> {
         let request = &asked.message;
         validate::collection_name(&request.collection_name)?;
-        let row = self.collection(asked, &request.db_name, &request.collection_name).await?;
+        let (database, row) = self.with_database(asked, &request.db_name, &request.collection_name).await?;
         let schema = row.decoded_schema()?;
         let command = LoadCollection {
             collection_id: row.id,
             fields: fields::to_load(&schema, &request.load_fields, request.skip_load_dynamic_field)?,
-            replicas: replicas(request.replica_number, &request.resource_groups, &row)?,
+            replicas: replicas(request.replica_number, &request.resource_groups, &row, &database)?,
             ts: self.ledger.timestamp(&asked.call).await?,
         };
         let done = reply!(Reply::Load(LoadReply::Loaded { .. }) => ());
         self.ledger.propose(&asked.call, Command::Load(LoadCommand::Collection(command)), done).await
     }
 
+    /// The collection, which must be there, and its database.
+    async fn with_database<T>(
+        &self,
+        asked: &Asked<T>,
+        database: &str,
+        collection: &str,
+    ) -> Result<(store::Database, store::Collection), Failure> {
+        let view = self.ledger.view(&asked.call).await?;
+        let view = View::new(view.as_ref());
+        let row = named_collection(&view, asked.database(database), collection)?;
+        Ok((view.database_by_id(row.database_id)?.unwrap_or_default(), row))
+    }
+
     /// On the leader. Loads partitions beside those that are loaded.
     pub async fn load_partitions(&self, asked: &Asked<LoadPartitionsRequest>) -> Result<(), Failure> {
         let request = &asked.message;
         validate::collection_name(&request.collection_name)?;
-        let row = self.collection(asked, &request.db_name, &request.collection_name).await?;
+        let (database, row) = self.with_database(asked, &request.db_name, &request.collection_name).await?;
         let schema = row.decoded_schema()?;
         if schema.fields.iter().any(|field| field.is_partition_key) {
             return Err(Rejection::invalid("disable load partitions if partition key mode is used").into());
@@ -50,7 +63,7 @@ impl QueryCoord {
             collection_id: row.id,
             partitions: self.partitions(&asked.call, row.id, &request.partition_names).await?,
             fields: fields::to_load(&schema, &request.load_fields, request.skip_load_dynamic_field)?,
-            replicas: replicas(request.replica_number, &request.resource_groups, &row)?,
+            replicas: replicas(request.replica_number, &request.resource_groups, &row, &database)?,
             ts: self.ledger.timestamp(&asked.call).await?,
         };
         let done = reply!(Reply::Load(LoadReply::Loaded { .. }) => ());
@@ -58,15 +71,26 @@ impl QueryCoord {
     }
 }
 
-/// The resource group of each replica. A request that names neither number nor groups gets the collection's own.
-pub(super) fn replicas(number: i32, groups: &[String], row: &store::Collection) -> Result<Vec<String>, Rejection> {
-    let property = |key| row.properties.iter().find(|property| property.key == key).map(|property| &property.value);
-    let silent = number <= 0 && groups.is_empty();
-    let own_number = property(REPLICAS).filter(|_| silent).and_then(|value| value.parse().ok());
-    let number: i32 = own_number.unwrap_or(number).max(1);
-    let own_groups = property(GROUPS).filter(|_| silent).map(String::as_str).unwrap_or_default();
-    let own_groups = own_groups.split(',').map(str::trim).filter(|group| !group.is_empty()).map(str::to_owned);
-    let mut groups: Vec<String> = if silent { own_groups.collect() } else { groups.to_vec() };
+/// The resource group of each replica. What a request leaves open, number or groups, the collection says, else its
+/// database.
+pub(super) fn replicas(
+    number: i32,
+    groups: &[String],
+    row: &store::Collection,
+    database: &store::Database,
+) -> Result<Vec<String>, Rejection> {
+    let property = |[own, shared]: [&str; 2]| {
+        let find =
+            |all: &[store::Property], key: &str| all.iter().find(|one| one.key == key).map(|one| one.value.clone());
+        find(&row.properties, own).or_else(|| find(&database.properties, shared))
+    };
+    let own_number = Some(number).filter(|number| *number > 0);
+    let number: i32 = own_number.or_else(|| property(REPLICAS)?.parse().ok()).unwrap_or(1).max(1);
+    let mut groups = groups.to_vec();
+    if groups.is_empty() {
+        let listed = property(GROUPS).unwrap_or_default();
+        groups.extend(listed.split(',').map(str::trim).filter(|group| !group.is_empty()).map(str::to_owned));
+    }
     if groups.is_empty() {
         groups.push(DEFAULT_GROUP.to_owned());
     }

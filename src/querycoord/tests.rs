@@ -82,12 +82,23 @@ fn replicas_are_the_requests_or_the_collections_own() {
         properties: vec![property("collection.replica.number", "3"), property("collection.resource_groups", GROUP)],
         ..store::Collection::default()
     };
-    let count = |number, row| replicas(number, &[], row).unwrap().len();
+    let none = store::Database::default();
+    let two = store::Database {
+        properties: vec![property("database.replica.number", "2"), property("database.resource_groups", "a, b")],
+        ..store::Database::default()
+    };
+    let count = |number, row| replicas(number, &[], row, &none).unwrap().len();
     assert_eq!((count(0, &plain), count(-4, &plain), count(2, &plain)), (1, 1, 2));
     assert_eq!((count(0, &three), count(1, &three)), (3, 1));
+    // The database is asked last, for what is open alone.
+    let refused = |number, row| replicas(number, &[], row, &two).unwrap_err().reason();
+    assert_eq!(refused(0, &plain), "resource group not found[rg=a]");
+    assert!(refused(3, &plain).starts_with("replica=[3] resource group=[a,b], "));
+    assert_eq!(replicas(0, &[GROUP.to_owned()], &plain, &two).unwrap().len(), 2);
+    assert_eq!(replicas(0, &[], &three, &two).unwrap().len(), 3);
     let groups = |count: usize| vec![GROUP.to_owned(); count];
-    assert_eq!(replicas(2, &groups(2), &plain).unwrap(), groups(2));
-    assert_eq!(replicas(3, &groups(1), &plain).unwrap(), groups(3));
+    assert_eq!(replicas(2, &groups(2), &plain, &none).unwrap(), groups(2));
+    assert_eq!(replicas(3, &groups(1), &plain, &none).unwrap(), groups(3));
     for (number, groups, code, text) in [
         (
             3,
@@ -100,7 +111,7 @@ fn replicas_are_the_requests_or_the_collections_own() {
         (129, vec![], 1100, "the number of replicas must be in 1..=128, got 129: invalid parameter"),
         (i32::MAX, vec![], 1100, "the number of replicas must be in 1..=128, got 2147483647: invalid parameter"),
     ] {
-        let rejection = replicas(number, &groups, &plain).unwrap_err();
+        let rejection = replicas(number, &groups, &plain, &none).unwrap_err();
         assert_eq!((rejection.code(), rejection.reason()), (code, text.to_owned()));
     }
 }

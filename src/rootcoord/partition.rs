@@ -1,7 +1,7 @@
 //! Partitions for both APIs. A collection is named by its name or by an alias.
 
 use super::catalog::{Catalog, named_collection};
-use super::{describe, validate};
+use super::{Which, describe, validate};
 use crate::error::Rejection;
 use crate::failure::Failure;
 use crate::handler::Asked;
@@ -54,9 +54,11 @@ impl Catalog {
 
     /// Every partition of a collection, by id: the older first. The type InMemory asks for those that are loaded: of
     /// these the named ones, if any are named, which must be loaded then.
+    /// `AnyState`: by id also those that are left of a collection that is being dropped.
     pub async fn show_partitions(
         &self,
         asked: &Asked<ShowPartitionsRequest>,
+        which: Which,
     ) -> Result<ShowPartitionsResponse, Failure> {
         let ShowPartitionsRequest { collection_name, collection_id, r#type, partition_names, .. } = &asked.message;
         validate::not_too_many(partition_names)?;
@@ -65,13 +67,13 @@ impl Catalog {
         let named = partition_names.clone();
         let database = asked.database(&asked.message.db_name).to_owned();
         let read = move |view: &View<'_>| {
-            let row = shown_collection(view, &database, &name, id)?;
+            let row = shown_collection(view, &database, &name, id, which)?;
             let status = Some(common::Status::default());
             let mut list = ShowPartitionsResponse { status, ..ShowPartitionsResponse::default() };
             if in_memory {
                 list_loaded(view, &mut list, row.id, &named)?;
             } else {
-                view.partitions(row.id)?
+                view.partitions_of(&row)?
                     .into_iter()
                     .for_each(|partition| describe::list_partition(&mut list, partition));
             }
@@ -100,12 +102,18 @@ impl Catalog {
 }
 
 /// By name, or by id when there is no name.
-fn shown_collection(view: &View<'_>, database: &str, name: &str, id: i64) -> Result<store::Collection, Failure> {
+fn shown_collection(
+    view: &View<'_>,
+    database: &str,
+    name: &str,
+    id: i64,
+    which: Which,
+) -> Result<store::Collection, Failure> {
     if !name.is_empty() || id == 0 {
         validate::collection_name(name)?;
         return named_collection(view, database, name);
     }
-    Ok(view.collection_by_id(id)?.ok_or(Rejection::CollectionIdNotFound { id })?)
+    Ok(which.by_id(view, id)?.ok_or(Rejection::CollectionIdNotFound { id })?)
 }
 
 /// Checks both names; the partition's without the blanks around it.

@@ -112,9 +112,9 @@ impl RootCoord for RootCoordService {
         drop_partition(DropPartitionRequest) -> common::Status = |this, asked| this.catalog.drop_partition(asked);
         has_partition(HasPartitionRequest) -> BoolResponse = |this, asked| this.catalog.has_partition(asked);
         show_partitions(ShowPartitionsRequest) -> ShowPartitionsResponse =
-            |this, asked| this.catalog.show_partitions(asked);
+            |this, asked| this.catalog.show_partitions(asked, Which::Internal);
         show_partitions_internal(ShowPartitionsRequest) -> ShowPartitionsResponse =
-            |this, asked| this.catalog.show_partitions(asked);
+            |this, asked| this.catalog.show_partitions(asked, Which::AnyState);
 
         // Aliases.
         create_alias(CreateAliasRequest) -> common::Status = |this, asked| this.catalog.create_alias(asked);

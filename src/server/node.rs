@@ -111,7 +111,7 @@ impl Node {
         let root = RootTask::new(replica.clone(), proposer.clone(), hasher.clone(), access.security.clone());
         let policy = PolicyBook::new(replica.clone());
         let guard = match access.security.authorization_enabled {
-            true => Some(Guard::new(replica.clone(), policy.clone(), hasher, access.security.clone())?),
+            true => Some(Guard::new(replica.clone(), policy.clone(), hasher, access.security.clone())),
             false => None,
         };
         let gate = match access.quota.enabled {

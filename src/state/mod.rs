@@ -118,7 +118,7 @@ pub use event::Event;
 pub use index::{AlterIndex, CreateIndex, DropIndex, IndexCommand, IndexReply, JSON_PATH};
 pub use limits::Limits;
 pub use load::{LoadCollection, LoadCommand, LoadPartitions, LoadReply, ReleaseCollection, ReleasePartitions};
-pub use property::Properties;
+pub use property::{Properties, switch};
 pub use reply::Reply;
 use session::Admission;
 use step::Step;
@@ -141,7 +141,7 @@ pub struct Roost;
 impl Machine for Roost {
     type Event = Event;
 
-    const APPLY_VERSION: u32 = 4;
+    const APPLY_VERSION: u32 = 5;
     const BATCHES_SINCE: u32 = 3;
 
     fn apply(

@@ -39,6 +39,7 @@ impl AlterCollectionProperties {
             _ => {}
         }
         let mut row = collection::find(step.txn, &self.database, &self.collection)?;
+        collection::restraint::check(step, &row, &self.set, &self.delete)?;
         let properties = changed(&row.properties, &self.set, &self.delete)?;
         let changed = properties != row.properties;
         if changed {
@@ -74,6 +75,15 @@ pub(super) fn fmt_keys(set: &Properties, delete: &[String], f: &mut fmt::Formatt
         write!(f, " delete={}", key.escape_debug())?;
     }
     Ok(())
+}
+
+/// A switch as Go's strconv.ParseBool reads it, because that is what Milvus accepts.
+pub fn switch(value: &str) -> Option<bool> {
+    match value {
+        "1" | "t" | "T" | "true" | "TRUE" | "True" => Some(true),
+        "0" | "f" | "F" | "false" | "FALSE" | "False" => Some(false),
+        _ => None,
+    }
 }
 
 /// The stored form of new properties.

@@ -115,8 +115,15 @@ impl<'a> View<'a> {
 
     /// All partitions of a collection by id: as many as its row counts.
     pub fn partitions(&self, collection_id: i64) -> io::Result<Vec<store::Partition>> {
-        let Some(row) = self.collection_by_id(collection_id)? else { return Ok(Vec::new()) };
-        let page = PARTITIONS.page(self.read, &collection_id, None, row.partitions as usize)?;
+        match self.collection_by_id(collection_id)? {
+            Some(row) => self.partitions_of(&row),
+            None => Ok(Vec::new()),
+        }
+    }
+
+    /// As [`View::partitions`]; of a collection that is being dropped those that are left.
+    pub fn partitions_of(&self, row: &store::Collection) -> io::Result<Vec<store::Partition>> {
+        let page = PARTITIONS.page(self.read, &row.id, None, row.partitions as usize)?;
         Ok(page.into_iter().map(|(_, partition)| partition).collect())
     }
 

@@ -51,6 +51,24 @@ def test_creating_the_same_collection_again_is_one_creation(create, client, othe
         assert again.describe_collection(name, timeout=CALL_SECONDS)["collection_id"] == first["collection_id"]
 
 
+def test_it_is_still_the_same_one_after_a_partition_was_added(create, client, others, name):
+    create(name)
+    client.create_partition(name, "more", timeout=CALL_SECONDS)
+    for again in [client, *others]:
+        again.create_collection(name, schema=book_schema(), timeout=CALL_SECONDS)
+        assert again.list_partitions(name, timeout=CALL_SECONDS) == ["_default", "more"]
+
+
+def test_what_writes_is_in_the_audit_log_also_without_authorization(cluster, create, client, name):
+    create(name)
+    with pytest.raises(MilvusException):
+        client.drop_partition(name, "_default", timeout=CALL_SECONDS)
+    lines = [line for line in cluster.logs().splitlines() if " audit" in line and name in line]
+    assert any('method="CreateCollection"' in line and 'outcome="done"' in line for line in lines), lines
+    assert any('method="DropPartition"' in line and 'outcome="refused"' in line for line in lines), lines
+    assert not any("DescribeCollection" in line for line in lines), lines
+
+
 def test_a_dropped_collection_is_gone_from_every_node(create, drop, client, others, name):
     create(name)
     drop(name)

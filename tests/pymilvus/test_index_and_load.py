@@ -255,3 +255,50 @@ def test_bad_loads(create, client, name):
     connection = client._get_connection()
     text = refused(101, lambda: connection.get_loading_progress(name, timeout=CALL_SECONDS))
     assert "collection not loaded" in text
+
+
+def test_how_data_is_brought_into_memory_does_not_change_while_it_is_there(loaded, client, others):
+    for through in [client, *others]:
+        text = refused(104, lambda: through.alter_collection_properties(
+            loaded, {"mmap.enabled": "true"}, timeout=CALL_SECONDS))
+        assert "can not alter mmap properties if collection loaded" in text
+        refused(104, lambda: through.alter_collection_field(
+            loaded, "embedding", {"mmap.enabled": "true"}, timeout=CALL_SECONDS))
+    client.release_collection(loaded, timeout=CALL_SECONDS)
+    client.alter_collection_properties(loaded, {"mmap.enabled": "true"}, timeout=CALL_SECONDS)
+    client.alter_collection_field(loaded, "embedding", {"mmap.enabled": "true"}, timeout=CALL_SECONDS)
+    client.load_collection(loaded, timeout=CALL_SECONDS)
+    text = refused(104, lambda: client.drop_collection_properties(loaded, ["mmap.enabled"], timeout=CALL_SECONDS))
+    assert "can not delete mmap properties if collection loaded" in text
+
+
+def test_isolation_is_decided_before_there_is_a_vector_index(create, client, name):
+    schema = MilvusClient.create_schema()
+    schema.add_field("id", DataType.INT64, is_primary=True)
+    schema.add_field("tenant", DataType.INT64, is_partition_key=True)
+    schema.add_field("embedding", DataType.FLOAT_VECTOR, dim=8)
+    create(name, schema, properties={"partitionkey.isolation": "true"})
+    client.create_index(name, index_params(), timeout=CALL_SECONDS)
+
+    def isolated(value):
+        client.alter_collection_properties(name, {"partitionkey.isolation": value}, timeout=CALL_SECONDS)
+
+    assert "already has a vector index" in refused(702, lambda: isolated("false"))
+    isolated("true")
+    client.drop_index(name, "embedding", timeout=CALL_SECONDS)
+    isolated("false")
+
+
+def test_a_load_that_says_nothing_takes_what_its_database_says(cluster, node, client, name):
+    database = f"{name}_db"
+    client.create_database(database, properties={"database.replica.number": "2"}, timeout=CALL_SECONDS)
+    there = MilvusClient(uri=cluster.uri(node), db_name=database, timeout=CALL_SECONDS)
+    schema = MilvusClient.create_schema()
+    schema.add_field("id", DataType.INT64, is_primary=True)
+    schema.add_field("embedding", DataType.FLOAT_VECTOR, dim=8)
+    there.create_collection(name, schema=schema, timeout=CALL_SECONDS)
+    there.create_index(name, index_params(), timeout=CALL_SECONDS)
+    there.load_collection(name, replica_number=0, timeout=CALL_SECONDS)
+    assert len(there.describe_replica(name, timeout=CALL_SECONDS)) == 2
+    there.drop_collection(name, timeout=CALL_SECONDS)
+    client.drop_database(database, timeout=CALL_SECONDS)

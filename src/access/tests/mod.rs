@@ -49,7 +49,7 @@ pub async fn desk_on(replica: Arc<SoloReplica>, security: Security) -> Desk {
     let (hasher, security) = (Hasher::new(4), Arc::new(security));
     let accounts = Accounts::new(ledger, hasher.clone(), security.clone());
     let book = PolicyBook::new(replica.clone());
-    let guard = Guard::new(replica.clone(), book.clone(), hasher.clone(), security.clone()).unwrap();
+    let guard = Guard::new(replica.clone(), book.clone(), hasher.clone(), security.clone());
     let root = RootTask::new(replica.clone(), proposer, hasher, security);
     root.make(Reign { term: 1 }).await.unwrap();
     Desk { replica, accounts, guard, book }

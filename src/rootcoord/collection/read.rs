@@ -201,11 +201,7 @@ fn described_by_id(
     which: Which,
 ) -> Result<DescribeCollectionResponse, Failure> {
     let id = request.collection_id;
-    let row = match which {
-        Which::Client | Which::Internal => view.collection_by_id(id)?,
-        Which::AnyState => view.collection_in_any_state(id)?,
-    };
-    let row = row.filter(|row| was_there(row, request.time_stamp));
+    let row = which.by_id(view, id)?.filter(|row| was_there(row, request.time_stamp));
     let row = row.ok_or(Rejection::CollectionIdNotFound { id })?;
     // A database may be dropped while something of its last collections is left.
     let database = view.database_by_id(row.database_id)?.unwrap_or_default();

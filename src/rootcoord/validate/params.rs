@@ -6,19 +6,11 @@ use crate::error::Rejection;
 use crate::limits::MAX_TYPE_PARAM_BYTES;
 use crate::pb::common::KeyValuePair;
 use crate::pb::schema::FieldSchema;
+pub use crate::state::switch;
 
 /// The first value of a key.
 pub(super) fn get<'a>(params: &'a [KeyValuePair], key: &str) -> Option<&'a str> {
     params.iter().find(|pair| pair.key == key).map(|pair| pair.value.as_str())
-}
-
-/// A switch as Go's strconv.ParseBool reads it, because that is what Milvus accepts.
-pub fn switch(value: &str) -> Option<bool> {
-    match value {
-        "1" | "t" | "T" | "true" | "TRUE" | "True" => Some(true),
-        "0" | "f" | "F" | "false" | "FALSE" | "False" => Some(false),
-        _ => None,
-    }
 }
 
 /// Whether a field's switch is on; what is no switch counts as off, as in Milvus.

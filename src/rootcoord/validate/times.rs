@@ -1,19 +1,21 @@
-//! Times and time zones in a schema. Only arithmetic: the rules of daylight saving are for the nodes.
+//! Times and time zones in a schema. A time without an offset is meant by the collection's clock, whose history comes
+//! with the binary: the proposer turns it into an instant once, and only that is stored.
 
-/// IANA's names of time zones, sorted, one a line.
-const ZONES: &str = include_str!("zones.txt");
+use chrono::{Duration, NaiveDate, NaiveDateTime, Offset, TimeZone};
+use chrono_tz::Tz;
 
 const MICROS_PER_SECOND: i64 = 1_000_000;
 
 /// Whether IANA knows this time zone.
 pub(super) fn is_zone(name: &str) -> bool {
-    ZONES.lines().any(|zone| zone == name)
+    name.parse::<Tz>().is_ok()
 }
 
 /// Microseconds since 1970 of `2025-01-31T12:30:00.5+08:00`. The T may be a blank and the offset `Z`, `+08` or absent.
-/// Without an offset the time is in `zone`, of which only those equal to UTC can be computed here.
+/// Without an offset the time is in `zone`, or in UTC if there is none.
 pub(super) fn parse(text: &str, zone: Option<&str>) -> Result<i64, &'static str> {
     const SHAPE: &str = "expected YYYY-MM-DDTHH:MM:SS with an optional fraction and offset";
+    const NO_TIME: &str = "no such date or time";
     let (date, time) = text.trim().split_once(['T', 't', ' ']).ok_or(SHAPE)?;
     let mut date = date.split('-');
     let (year, month, day) = match (date.next(), date.next(), date.next(), date.next()) {
@@ -24,12 +26,6 @@ pub(super) fn parse(text: &str, zone: Option<&str>) -> Result<i64, &'static str>
     };
     let clock_end = time.find(['Z', 'z', '+', '-']).unwrap_or(time.len());
     let (clock, offset) = time.split_at(clock_end);
-    let offset = match offset {
-        "" if zone.is_none_or(is_utc) => 0,
-        "" => return Err("a time without an offset needs the collection's time zone to be UTC"),
-        "Z" | "z" => 0,
-        signed => offset_seconds(signed).ok_or(SHAPE)?,
-    };
     let (clock, micros) = match clock.split_once('.') {
         None => (clock, 0),
         Some((clock, fraction)) => (clock, fraction_micros(fraction).ok_or(SHAPE)?),
@@ -41,26 +37,33 @@ pub(super) fn parse(text: &str, zone: Option<&str>) -> Result<i64, &'static str>
         }
         _ => return Err(SHAPE),
     };
-    let in_range = year >= 1
-        && (1..=12).contains(&month)
-        && (1..=days_in(year, month)).contains(&day)
-        && hour < 24
-        && minute < 60
-        && second < 60;
-    if !in_range {
-        return Err("no such date or time");
-    }
+    let local = NaiveDate::from_ymd_opt(i32::from(year), month.into(), day.into())
+        .filter(|_| year >= 1)
+        .and_then(|date| date.and_hms_opt(hour.into(), minute.into(), second.into()))
+        .ok_or(NO_TIME)?;
+    let offset = match offset {
+        "" => zone.map_or(Ok(0), |zone| zone_offset(zone, local).ok_or("the collection's time zone is unknown"))?,
+        "Z" | "z" => 0,
+        signed => offset_seconds(signed).ok_or(SHAPE)?,
+    };
     // At most year 9999: every product stays far below i64.
-    let seconds = days_before(year, month, day) * 86_400 + hour * 3600 + minute * 60 + second - offset;
-    Ok(seconds * MICROS_PER_SECOND + micros)
+    Ok((local.and_utc().timestamp() - offset) * MICROS_PER_SECOND + micros)
 }
 
-fn is_utc(zone: &str) -> bool {
-    matches!(zone, "UTC" | "Etc/UTC" | "GMT" | "Etc/GMT" | "Zulu" | "Etc/Zulu" | "Universal" | "UCT")
+/// Seconds east of UTC that clocks of the zone are when they show this time. Where they show it twice, the first one is
+/// meant; what they leave out when they are put forward is read as if they had not been.
+fn zone_offset(zone: &str, local: NaiveDateTime) -> Option<i64> {
+    let zone: Tz = zone.parse().ok()?;
+    let found = zone.offset_from_local_datetime(&local).earliest();
+    let offset = match found {
+        Some(offset) => offset,
+        None => zone.offset_from_local_datetime(&local.checked_sub_signed(Duration::days(1))?).earliest()?,
+    };
+    Some(offset.fix().local_minus_utc().into())
 }
 
 /// Up to four digits, nothing else.
-fn number(text: &str) -> Option<i64> {
+fn number(text: &str) -> Option<u16> {
     let digits = !text.is_empty() && text.len() <= 4 && text.bytes().all(|byte| byte.is_ascii_digit());
     if digits { text.parse().ok() } else { None }
 }
@@ -74,7 +77,7 @@ fn offset_seconds(text: &str) -> Option<i64> {
         4 => (number(digits.get(..2)?)?, number(digits.get(2..)?)?),
         _ => return None,
     };
-    (hours <= 14 && minutes < 60).then_some(sign * (hours * 3600 + minutes * 60))
+    (hours <= 14 && minutes < 60).then(|| sign * (i64::from(hours) * 3600 + i64::from(minutes) * 60))
 }
 
 /// The digits after the decimal point; what is finer than a microsecond is cut off.
@@ -83,28 +86,6 @@ fn fraction_micros(digits: &str) -> Option<i64> {
         return None;
     }
     format!("{digits:0<6}").get(..6)?.parse().ok()
-}
-
-fn is_leap(year: i64) -> bool {
-    (year % 4 == 0 && year % 100 != 0) || year % 400 == 0
-}
-
-fn days_in(year: i64, month: i64) -> i64 {
-    match month {
-        2 if is_leap(year) => 29,
-        2 => 28,
-        4 | 6 | 9 | 11 => 30,
-        _ => 31,
-    }
-}
-
-/// Days from 1970-01-01 to this date of the Gregorian calendar.
-fn days_before(year: i64, month: i64, day: i64) -> i64 {
-    let past = year - 1;
-    let until_year = past * 365 + past / 4 - past / 100 + past / 400;
-    let until_month: i64 = (1..month).map(|earlier| days_in(year, earlier)).sum();
-    const UNTIL_1970: i64 = 719_162;
-    until_year + until_month + day - 1 - UNTIL_1970
 }
 
 #[cfg(test)]
@@ -146,8 +127,26 @@ mod tests {
         ] {
             assert!(parse(bad, None).is_err(), "{bad}");
         }
-        assert!(parse("2025-01-01T00:00:00", Some("Asia/Shanghai")).is_err());
-        parse("2025-01-01T00:00:00", Some("UTC")).unwrap();
+    }
+
+    #[test]
+    fn a_time_without_an_offset_is_of_the_collections_clock() {
+        for (zone, local, utc) in [
+            ("UTC", "2025-01-01T00:00:00", "2025-01-01T00:00:00Z"),
+            ("Asia/Shanghai", "2025-01-01T00:00:00", "2024-12-31T16:00:00Z"),
+            ("America/New_York", "2025-01-15 12:00:00", "2025-01-15T17:00:00Z"),
+            ("America/New_York", "2025-07-15 12:00:00", "2025-07-15T16:00:00Z"),
+            // Twice on this day: the first of them is summer time.
+            ("Europe/Berlin", "2025-10-26T02:30:00", "2025-10-26T00:30:00Z"),
+            // Not at all on this day: an hour later by the clocks.
+            ("Europe/Berlin", "2025-03-30T02:30:00", "2025-03-30T01:30:00Z"),
+            ("Asia/Kathmandu", "9999-12-31T23:59:59", "9999-12-31T18:14:59Z"),
+        ] {
+            assert_eq!(parse(local, Some(zone)), parse(utc, None), "{local} in {zone}");
+            assert!(parse(utc, None).is_ok(), "{utc}");
+        }
+        assert!(parse("2025-01-01T00:00:00", Some("Mars/Olympus")).is_err());
+        assert_eq!(parse("0001-01-01T00:00:00", Some("Etc/GMT-14")).map(|at| at < 0), Ok(true));
     }
 
     #[test]

@@ -116,6 +116,47 @@ async fn listings_show_what_a_user_has_to_do_with() {
     let refused = described("books").await;
     let text = "not allowed to access collection, collection name: books: privilege not permitted";
     assert_eq!((refused.code, refused.reason.as_str()), (1401, text));
+    let names = ["maps", "books", "gone"].map(str::to_owned).to_vec();
+    let batch = BatchDescribeCollectionRequest { collection_name: names, ..Default::default() };
+    let all = client.batch_describe_collection(by("alice", "password", batch.clone())).await.unwrap().into_inner();
+    let codes = |all: BatchDescribeCollectionResponse| -> Vec<i32> {
+        all.responses.into_iter().map(|one| one.status.unwrap().code).collect()
+    };
+    assert!(all.responses[1].schema.is_none());
+    assert_eq!(codes(all), [0, 1401, 100]);
+    assert_eq!(codes(client.batch_describe_collection(root(batch)).await.unwrap().into_inner()), [0, 0, 100]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn databases_are_seen_by_whom_they_concern() {
+    let nodes = secured().await;
+    make_alice(&nodes[0]).await;
+    let mut client = nodes[1].milvus().await;
+    for name in ["sales", "stock"] {
+        let request = CreateDatabaseRequest { db_name: name.into(), ..Default::default() };
+        assert_eq!(client.create_database(root(request)).await.unwrap().into_inner().code, 0);
+    }
+    let mut give = async |privilege: &str, database: &str| {
+        let privilege = Some(PrivilegeEntity { name: privilege.into() });
+        let grantor = Some(GrantorEntity { user: None, privilege });
+        let (db_name, collection_name) = (database.to_owned(), "*".to_owned());
+        let request =
+            OperatePrivilegeV2Request { grantor, db_name, collection_name, ..grant(OperatePrivilegeType::Grant) };
+        assert_eq!(client.operate_privilege_v2(root(request)).await.unwrap().into_inner().code, 0);
+    };
+    give("DatabaseReadOnly", "sales").await;
+    let mut client = nodes[2].milvus().await;
+    let all = client.list_databases(by("alice", "password", ListDatabasesRequest::default())).await.unwrap();
+    assert_eq!(all.into_inner().db_names, ["sales"]);
+    let describe = |name: &str| DescribeDatabaseRequest { db_name: name.into(), ..Default::default() };
+    let described = client.describe_database(by("alice", "password", describe("sales"))).await.unwrap().into_inner();
+    assert_eq!(described.status.unwrap().code, 0);
+    let all = client.list_databases(root(ListDatabasesRequest::default())).await.unwrap().into_inner();
+    assert_eq!(all.db_names, ["default", "sales", "stock"]);
+    // Who may list them in all databases sees them all.
+    give("ListDatabases", "*").await;
+    let all = client.list_databases(by("alice", "password", ListDatabasesRequest::default())).await.unwrap();
+    assert_eq!(all.into_inner().db_names.len(), 3);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -5,12 +5,13 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use super::edit::{self, Target};
+use super::restraint;
 use crate::error::Rejection;
 use crate::pb::common::KeyValuePair;
 use crate::pb::schema::{CollectionSchema, DataType, FieldSchema};
 use crate::state::limits::MAX_PROPERTY_BYTES;
 use crate::state::name;
-use crate::state::property::Properties;
+use crate::state::property::{Properties, switch};
 use crate::state::step::{Outcome, Step};
 
 const MAX_LENGTH: &str = "max_length";
@@ -57,14 +58,28 @@ pub struct AlterField {
 impl AlterField {
     pub(super) fn apply(&self, step: &mut Step<'_, '_>) -> Outcome {
         let (database, collection, ts) = (&self.database, &self.collection, self.ts);
-        edit::schema(step, &Target { database, collection, judged_id: 0, ts }, |schema| {
+        let target = Target { database, collection, judged_id: 0, ts };
+        let row = edit::judged(step, &target)?;
+        let loaded = restraint::is_loaded(step, &row)?;
+        let in_memory = |what| {
+            let (collection, detail) = (row.name.clone(), format!("can not {what} if collection loaded"));
+            Err(Rejection::CollectionLoaded { collection, detail })
+        };
+        edit::schema(step, &target, |schema| {
             let field = find_field(schema, &self.field);
             for (key, value) in &self.set {
-                check_set(current(key), value, field.as_deref(), &self.limits)?;
+                match current(key) {
+                    MMAP if loaded => return in_memory("alter collection field properties"),
+                    WARMUP if loaded => return in_memory("alter warmup"),
+                    key => check_set(key, value, field.as_deref(), &self.limits)?,
+                }
             }
             if let Some(key) = self.delete.iter().find(|key| !MAY_GO.contains(&current(key))) {
                 let detail = format!("{key} is not allowed to drop in collection field param");
                 return Err(Rejection::invalid(detail));
+            }
+            if loaded && !self.delete.is_empty() {
+                return in_memory("drop collection field properties");
             }
             let Some(field) = field else {
                 let detail = format!("field {} does not exist in collection", name::shown(&self.field));
@@ -102,12 +117,7 @@ fn check_set(key: &str, value: &str, field: Option<&FieldSchema>, limits: &Param
     match key {
         MAX_LENGTH => check_length(value, field, limits.max_varchar_length),
         MAX_CAPACITY => check_capacity(value, field, limits.max_array_capacity),
-        // As Go's strconv.ParseBool.
-        MMAP if !matches!(
-            value,
-            "1" | "t" | "T" | "true" | "TRUE" | "True" | "0" | "f" | "F" | "false" | "FALSE" | "False"
-        ) =>
-        {
+        MMAP if switch(value).is_none() => {
             Err(Rejection::invalid(format!("invalid collection property: [key={key}] [value={value}]")))
         }
         WARMUP if !matches!(value, "sync" | "disable") => {

@@ -15,7 +15,7 @@ use crate::state::event::Event;
 use crate::state::limits::Limits;
 use crate::state::property::{self, Properties};
 use crate::state::reply::Reply;
-use crate::state::step::{Outcome, Step};
+use crate::state::step::{Outcome, Refusal, Step};
 use crate::state::tables::{COLLECTION_NAMES, COLLECTIONS, DATABASE_COLLECTIONS};
 use crate::state::{TIME_ZONE, alias, database, id, name, partition, schema, totals};
 
@@ -43,6 +43,8 @@ const INHERITED_SINCE: u32 = 4;
 const USUAL_TIME_ZONE: &str = "UTC";
 /// From this apply version on two declarations may differ in the order of parameters.
 const ANY_ORDER_SINCE: u32 = 4;
+/// From this apply version on partitions that were created since do not make it another declaration.
+const MORE_PARTITIONS_SINCE: u32 = 5;
 
 impl CreateCollection {
     pub(in crate::state) fn apply(&self, step: &mut Step<'_, '_>) -> Outcome {
@@ -55,7 +57,7 @@ impl CreateCollection {
             inherit(&mut properties, &database.properties);
         }
         if let Some(row) = lookup(step.txn, database.id, &self.name)? {
-            return self.compare(&row, &declared, &properties, step.apply_version);
+            return self.compare(step, &row, &declared, &properties);
         }
         let partitions = self.partitions.len() as u64;
         totals::add_collection(step.txn, &database.name, &self.limits)?;
@@ -131,21 +133,41 @@ impl CreateCollection {
     /// The answer when the name exists.
     fn compare(
         &self,
+        step: &Step<'_, '_>,
         row: &store::Collection,
         declared: &CollectionSchema,
         properties: &[store::Property],
-        apply_version: u32,
     ) -> Outcome {
-        let same_schema = if apply_version < ANY_ORDER_SINCE { schema::same } else { schema::same_in_any_order };
+        let version = step.apply_version;
+        let same_schema = if version < ANY_ORDER_SINCE { schema::same } else { schema::same_in_any_order };
         let same = row.shards == self.shards
             && row.consistency == self.consistency
-            && row.partitions as usize == self.partitions.len()
             && same_properties(&row.properties, properties)
-            && same_schema(&row.decoded_schema()?, declared);
+            && same_schema(&row.decoded_schema()?, declared)
+            && self.same_partitions(step, row, declared)?;
         if !same {
             return Err(Rejection::CollectionDiffers { collection: self.name.clone() }.into());
         }
         Ok(Reply::CollectionCreated { collection_id: row.id, existed: true })
+    }
+
+    /// Those of a partition key stay as declared. Of the others clients create more, and drop them, but for those that
+    /// the declaration names.
+    fn same_partitions(
+        &self,
+        step: &Step<'_, '_>,
+        row: &store::Collection,
+        declared: &CollectionSchema,
+    ) -> Result<bool, Refusal> {
+        if step.apply_version < MORE_PARTITIONS_SINCE || schema::has_partition_key(declared) {
+            return Ok(row.partitions as usize == self.partitions.len());
+        }
+        for name in &self.partitions {
+            if partition::lookup(step.txn, row.id, name)?.is_none() {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 }
 

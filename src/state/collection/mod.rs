@@ -9,6 +9,7 @@ mod drop;
 mod edit;
 mod functions;
 mod rename;
+pub(super) mod restraint;
 mod settings;
 
 use std::io;

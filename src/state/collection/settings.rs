@@ -6,7 +6,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use super::edit::{self, Target};
-use super::find;
+use super::{find, restraint};
 use crate::error::Rejection;
 use crate::pb::common::ConsistencyLevel;
 use crate::state::event::Event;
@@ -44,6 +44,7 @@ impl AlterSettings {
     pub(super) fn apply(&self, step: &mut Step<'_, '_>) -> Outcome {
         let (database, collection, ts) = (&self.database, &self.collection, self.ts);
         let mut row = edit::judged(step, &Target { database, collection, judged_id: 0, ts })?;
+        restraint::check(step, &row, &self.set, &[])?;
         let before = row.clone();
         row.properties = property::changed(&row.properties, &self.set, &[])?;
         if let Some(description) = &self.description {

@@ -32,6 +32,7 @@ fn a_large_collection_is_gone_at_once_for_everybody_and_its_rows_step_by_step() 
     assert_eq!(view.collection_ids(1, None, 10).unwrap(), [0_i64; 0]);
     let row = view.collection_in_any_state(100).unwrap().unwrap();
     assert_eq!((row.state(), row.partitions as usize), (store::CollectionState::Dropping, ERASED_ROWS + 1));
+    assert_eq!(view.partitions_of(&row).unwrap().len(), ERASED_ROWS + 1);
     assert_eq!(view.dropping(None, 10).unwrap(), [(1, 100)]);
     assert_eq!(view.dropping_in(1, None, 10).unwrap(), [100]);
     let totals = view.totals().unwrap();

@@ -9,7 +9,7 @@ mod settings;
 use prost::Message;
 
 use super::support::*;
-use crate::pb::schema::{CollectionSchema, DataType};
+use crate::pb::schema::{CollectionSchema, DataType, FieldSchema};
 use crate::state::*;
 
 /// Makes a good value bad in one way.
@@ -79,6 +79,45 @@ fn create_is_idempotent_only_for_the_same_declaration() {
         assert_eq!(refusal.reason(), text);
     }
     assert_eq!(world.rows(), before);
+}
+
+#[test]
+fn partitions_that_were_created_since_do_not_make_it_another_declaration() {
+    let again = |world: &mut World, partitions: &[&str]| {
+        let partitions = partitions.iter().map(ToString::to_string).collect();
+        world.run(Command::CreateCollection(CreateCollection { partitions, ..create_collection("", "books") }))
+    };
+    let existed = Reply::CollectionCreated { collection_id: 100, existed: true };
+    let mut world = World::default();
+    world.run(create("books"));
+    world.run(create_partition("books", "p"));
+    assert_eq!(again(&mut world, &["_default"]), existed);
+    assert_eq!(again(&mut world, &["_default", "p"]), existed);
+    assert!(matches!(again(&mut world, &["_default", "q"]), Reply::Rejected(_)));
+    world.run(drop_partition("books", "p"));
+    assert!(matches!(again(&mut world, &["_default", "p"]), Reply::Rejected(_)));
+
+    let mut old = World { apply_version: 4, ..World::default() };
+    old.run(create("books"));
+    old.run(create_partition("books", "p"));
+    assert!(matches!(again(&mut old, &["_default"]), Reply::Rejected(_)), "as members of that version have it");
+}
+
+#[test]
+fn partitions_of_a_partition_key_belong_to_the_declaration() {
+    let keyed = |partitions: &[&str]| {
+        let mut declared = schema("books");
+        declared.fields.push(FieldSchema { is_partition_key: true, ..field(102, "key", DataType::Int64) });
+        let partitions = partitions.iter().map(ToString::to_string).collect();
+        let schema = declared.encode_to_vec();
+        Command::CreateCollection(CreateCollection { schema, partitions, ..create_collection("", "books") })
+    };
+    let mut world = World::default();
+    world.run(keyed(&["_default_0", "_default_1"]));
+    assert!(matches!(world.run(keyed(&["_default_0", "_default_1"])), Reply::CollectionCreated { existed: true, .. }));
+    for other in [&["_default_0"][..], &["_default_0", "_default_1", "_default_2"]] {
+        assert_eq!(world.rejected(keyed(other)).code(), 1100);
+    }
 }
 
 #[test]

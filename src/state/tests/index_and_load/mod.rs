@@ -4,6 +4,7 @@ mod examples;
 mod golden;
 mod model;
 mod model_test;
+mod restraints;
 
 use crate::state::tests::support::*;
 use crate::state::*;
