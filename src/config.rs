@@ -8,26 +8,27 @@ mod error;
 mod layers;
 mod quota;
 mod sections;
+mod shown;
 mod validate;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 pub use address::HostPort;
 pub use args::Args;
 pub use error::{ConfigError, Problem};
 pub use quota::{CallRates, DataRates, Quota, Rate};
 pub use sections::{
-    Advertise, Cluster, Etcd, Listen, Log, LogFormat, Member, Node, Raft, Secret, Security, Storage, Tso,
+    Advertise, Cache, Cluster, Etcd, Listen, Log, LogFormat, Member, Node, Raft, Secret, Security, Storage, Tso,
 };
 
 use crate::limits::Limits;
 use layers::Layers;
 
 /// Everything that is configured. Validated: a `Config` from [`Config::load`] or [`Config::dev`] is usable as it is.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
     /// This node's number and disk.
@@ -51,6 +52,9 @@ pub struct Config {
     /// The timestamp oracle.
     #[serde(deserialize_with = "sections::or_default")]
     pub tso: Tso,
+    /// Descriptions of collections in memory.
+    #[serde(deserialize_with = "sections::or_default")]
+    pub cache: Cache,
     /// The etcd v3 API.
     #[serde(deserialize_with = "sections::or_default")]
     pub etcd: Etcd,

@@ -127,6 +127,8 @@ pub enum Rejection {
     Denied { reason: String },
     /// The index must be dropped first.
     IndexInTheWay { index: String, detail: String },
+    /// Nothing is measured under that name.
+    MetricNotFound { metric: String },
 }
 
 impl Rejection {
@@ -276,6 +278,7 @@ impl Rejection {
             }
             FieldNotFound { field } => kind::FIELD_NOT_FOUND.field("field", field),
             ResourceGroupNotFound { group } => kind::RESOURCE_GROUP_NOT_FOUND.field("rg", group),
+            MetricNotFound { metric } => kind::METRIC_NOT_FOUND.field("metric", metric),
             NotAuthenticated { detail } => kind::NOT_AUTHENTICATED.detail(detail),
             NotPermitted { detail } => kind::NOT_PERMITTED.detail(detail),
             PrivilegeGroupInvalidName { detail } => kind::PRIVILEGE_GROUP_INVALID_NAME.detail(detail),

@@ -117,6 +117,12 @@ replies!(
     milvus::SelectUserResponse,
     internal::ListPolicyResponse,
     internal::GetQuotaMetricsResponse,
+    internal::BackupEzkResponse,
+    internal::ShowConfigurationsResponse,
+    milvus::GetMetricsResponse,
+    milvus::ShowSegmentsResponse,
+    milvus::StringResponse,
+    rootcoord::GetPChannelInfoResponse,
     rootcoord::GetCredentialResponse,
     TruncateCollectionResponse,
     // RootCoord's.

@@ -82,7 +82,18 @@ impl Ledger {
 
     /// Everything that was acknowledged before the call, in one consistent view. For a few rows.
     pub async fn view(&self, call: &Call) -> Result<Box<dyn Read + '_>, Failure> {
+        self.barrier(call).await?;
+        self.now()
+    }
+
+    /// Waits until this node shows everything that was acknowledged before the call.
+    pub async fn barrier(&self, call: &Call) -> Result<(), Failure> {
         self.replica.read_barrier(call.deadline).await?;
+        Ok(())
+    }
+
+    /// What this node shows now.
+    pub fn now(&self) -> Result<Box<dyn Read + '_>, Failure> {
         Ok(self.replica.view()?)
     }
 

@@ -23,6 +23,7 @@ pub mod http;
 pub mod leader;
 pub mod ledger;
 pub mod limits;
+pub mod machine;
 pub mod metrics;
 pub mod pb;
 pub mod proposer;

@@ -13,6 +13,8 @@ use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
 
+use crate::machine;
+
 /// One method and how it ended. Only methods that exist are counted, so the number of series is bounded.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Ended {
@@ -115,19 +117,11 @@ struct ProcessGauges;
 
 impl Collector for ProcessGauges {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
-        let Some(bytes) = resident_bytes() else { return Ok(()) };
-        let gauge = ConstGauge::new(bytes);
+        let Some(bytes) = machine::resident_bytes() else { return Ok(()) };
+        let gauge = ConstGauge::new(i64::try_from(bytes).unwrap_or(i64::MAX));
         let (name, help) = ("process_resident_memory", "Memory of this process that is not swapped out");
         gauge.encode(encoder.encode_descriptor(name, help, Some(&Unit::Bytes), gauge.metric_type())?)
     }
-}
-
-/// Linux gives it in kB, whatever the size of a page.
-fn resident_bytes() -> Option<i64> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
-    let kib: i64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
-    kib.checked_mul(1024)
 }
 
 /// 100 microseconds to 13 seconds: from a local read to a call that waited out an election.

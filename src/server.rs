@@ -92,6 +92,7 @@ pub async fn run(
     let policy = policy.map(tokio::spawn);
     let departed = node.departed.clone().follow(replica.clone(), calls_stop.clone());
     let departed = node.etcd.is_some().then(|| tokio::spawn(departed));
+    let cache = tokio::spawn(node.cache.clone().follow(calls_stop.clone()));
 
     let client = services::client(&node, health.clone())?;
     // HTTP/1 only where etcd's tools look for metrics; the ingress refuses it for everything else.
@@ -139,7 +140,7 @@ pub async fn run(
     // Peers keep their connections open for ever; there is nothing to wait for.
     stop_calls.fire("stopped");
     stop_peers.fire("stopped");
-    for task in [hub, policy, departed].into_iter().flatten() {
+    for task in [hub, policy, departed, Some(cache)].into_iter().flatten() {
         task.abort();
     }
     for task in [tasks.abort_handle(), health_task.abort_handle(), http.abort_handle(), peer.abort_handle()] {

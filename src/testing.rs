@@ -87,6 +87,12 @@ impl SoloReplica {
         self.leadership.send_replace(Leadership { term, leader, is_self: false });
     }
 
+    /// Tells whoever follows that rows were replaced as a whole.
+    pub fn installed(&self) {
+        let tables = self.tables.lock();
+        let _ = tables.events.send(Arc::new(AppliedEvents { index: tables.index, events: Vec::new() }));
+    }
+
     fn leading(&self) -> Option<u64> {
         let seen = *self.leadership.borrow();
         (seen.is_self && self.tables.lock().term == seen.term).then_some(seen.term)

@@ -17,6 +17,9 @@ export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$CACHE/roost-target}
 # Python with pymilvus and pytest, for the demo and the client tests.
 VENV=${ROOST_VENV:-$CACHE/roost-venv}
 
+# A Python with the newest pymilvus, for a smoke run in scripts/test.
+NEWEST_VENV=${ROOST_NEWEST_VENV:-$CACHE/roost-newest-venv}
+
 # Another Python with a real Milvus server and the older client that goes with it, for scripts/quickstart --with-milvus and
 # scripts/bench.
 MILVUS_VENV=${ROOST_MILVUS_VENV:-$CACHE/roost-milvus-venv}

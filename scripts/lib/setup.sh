@@ -73,6 +73,9 @@ setup_environment() {
 
 setup_python() { setup_environment "$VENV" "$CHECKOUT/tests/pymilvus/requirements.txt" pymilvus; }
 
+# The newest client. It is somebody else's release: a machine without it tests without it.
+setup_newest_python() { setup_environment "$NEWEST_VENV" "$CHECKOUT/tests/pymilvus/newest.txt" 'the newest pymilvus'; }
+
 # A real Milvus server, 300 MB of it.
 setup_milvus() {
     setup_environment "$MILVUS_VENV" "$CHECKOUT/tests/milvus_on_roost/requirements.txt" 'Milvus 2.3.5'

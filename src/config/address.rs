@@ -4,7 +4,7 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::str::FromStr;
 
-use serde::{Deserialize, Deserializer, de};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 /// Longest host name that DNS allows, in bytes.
 const HOST_LENGTH_MAX: usize = 253;
@@ -62,6 +62,12 @@ impl FromStr for HostPort {
 impl From<SocketAddr> for HostPort {
     fn from(address: SocketAddr) -> Self {
         Self(address.to_string())
+    }
+}
+
+impl Serialize for HostPort {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.0)
     }
 }
 

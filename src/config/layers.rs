@@ -13,8 +13,21 @@ use super::{Args, Config, ConfigError};
 pub(super) const PREFIX: &str = "ROOST_";
 
 /// The first words of the variables that are settings. Others with the prefix (`ROOST_HOME`) belong to the scripts.
-const SECTIONS: [&str; 12] =
-    ["node", "cluster", "listen", "advertise", "raft", "storage", "tso", "etcd", "limits", "quota", "security", "log"];
+const SECTIONS: [&str; 13] = [
+    "node",
+    "cluster",
+    "listen",
+    "advertise",
+    "raft",
+    "storage",
+    "tso",
+    "cache",
+    "etcd",
+    "limits",
+    "quota",
+    "security",
+    "log",
+];
 
 /// The tree so far.
 pub(super) struct Layers {

@@ -1,14 +1,14 @@
 //! The section `quota`: how much clients may ask for, and what stops them (Milvus' quotaAndLimits; its setting in
 //! brackets). The defaults are those of Milvus 2.6: everything is off, and no rate is set but that of flushes.
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 /// A mebibyte, the unit of rates and sizes in the file.
 const MIB: f64 = 1_048_576.0;
 
 /// So many a second, or as many as come: -1, as in Milvus. In the unit of what it limits: calls, MiB, vectors.
-#[derive(Clone, Copy, Debug, PartialEq, PartialOrd, Deserialize)]
-#[serde(from = "f64")]
+#[derive(Clone, Copy, Debug, PartialEq, PartialOrd, Deserialize, Serialize)]
+#[serde(from = "f64", into = "f64")]
 pub struct Rate(f64);
 
 impl Rate {
@@ -35,6 +35,12 @@ impl From<f64> for Rate {
     }
 }
 
+impl From<Rate> for f64 {
+    fn from(rate: Rate) -> Self {
+        if rate.0.is_finite() { rate.0 } else { -1.0 }
+    }
+}
+
 impl Default for Rate {
     fn default() -> Self {
         Rate::UNLIMITED
@@ -42,7 +48,7 @@ impl Default for Rate {
 }
 
 /// What clients may ask for.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Quota {
     /// Nothing below counts without it (enabled).
@@ -91,7 +97,7 @@ impl Default for Quota {
 }
 
 /// Rates of calls about collections and about partitions.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Ddl {
     pub enabled: bool,
@@ -102,7 +108,7 @@ pub struct Ddl {
 }
 
 /// Of the whole cluster, and of one database.
-#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct CallRates {
     pub cluster: Rate,
@@ -110,7 +116,7 @@ pub struct CallRates {
 }
 
 /// The same with a switch of its own (max, db.max).
-#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct DatabaseRates {
     pub enabled: bool,
@@ -119,7 +125,7 @@ pub struct DatabaseRates {
 }
 
 /// Flushes: as soon as quotas are on, a collection may be flushed once in ten seconds (max, db.max, collection.max).
-#[derive(Clone, Copy, Debug, Deserialize)]
+#[derive(Clone, Copy, Debug, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Flush {
     pub enabled: bool,
@@ -135,7 +141,7 @@ impl Default for Flush {
 }
 
 /// Databases are the cluster's (max).
-#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ClusterRate {
     pub enabled: bool,
@@ -143,7 +149,7 @@ pub struct ClusterRate {
 }
 
 /// Rates of writes.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Dml {
     pub enabled: bool,
@@ -156,7 +162,7 @@ pub struct Dml {
 }
 
 /// Rates of reads.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Dql {
     pub enabled: bool,
@@ -167,7 +173,7 @@ pub struct Dql {
 }
 
 /// Of the whole cluster, and of one database, collection or partition (max, db.max, collection.max, partition.max).
-#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct DataRates {
     pub cluster: Rate,

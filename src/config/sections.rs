@@ -5,12 +5,12 @@ use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
-use serde::{Deserialize, Deserializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::address::{self, HostPort};
 
 /// This node.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Node {
     /// Unique in the cluster and never reused. Has no default: 0 is refused.
@@ -26,7 +26,7 @@ impl Default for Node {
 }
 
 /// What all nodes of a cluster are told alike.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Cluster {
     /// Shown by peers and, beyond loopback, by callers of the internal listener.
@@ -36,7 +36,7 @@ pub struct Cluster {
 }
 
 /// A member of the cluster and where it is reached.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Member {
     /// Its `node.id`.
@@ -50,7 +50,7 @@ pub struct Member {
 }
 
 /// Where this node listens. Milvus' own services on `internal` know no authentication, hence loopback by default.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Listen {
     /// MilvusService.
@@ -79,7 +79,7 @@ impl Default for Listen {
 }
 
 /// Where others reach this node, if not at the listen addresses.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Advertise {
     /// For Milvus clients.
@@ -94,7 +94,7 @@ pub struct Advertise {
 }
 
 /// Consensus.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Raft {
     /// How often the leader shows that it lives.
@@ -134,7 +134,7 @@ impl Default for Raft {
 }
 
 /// Disk and memory.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Storage {
     /// Below this much free space the node raises NOSPACE.
@@ -159,7 +159,7 @@ impl Default for Storage {
 }
 
 /// The timestamp oracle.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Tso {
     /// How far ahead the replicated bound is moved; what a new leader may have to wait out at most.
@@ -174,8 +174,26 @@ impl Default for Tso {
     }
 }
 
+/// Descriptions of collections in memory.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Cache {
+    /// About as much memory; 0 turns the cache off.
+    pub capacity_bytes: u64,
+    /// What is older is read again. It need not be: changes take out what they change. 0: no limit.
+    pub time_to_live_ms: u64,
+    /// Threads that fill the cache when the node starts; 0 lets it fill as it is asked.
+    pub warm_up_threads: usize,
+}
+
+impl Default for Cache {
+    fn default() -> Self {
+        Self { capacity_bytes: 64 << 20, time_to_live_ms: 0, warm_up_threads: 2 }
+    }
+}
+
 /// The etcd v3 API at the client listener.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Etcd {
     /// Beyond loopback its callers must show the cluster's secret.
@@ -193,7 +211,7 @@ impl Default for Etcd {
 }
 
 /// Who may do what. Milvus' settings `common.security.*`.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Security {
     /// Clients must show a user's password, and may do only what that user was granted.
@@ -224,7 +242,7 @@ impl Default for Security {
 }
 
 /// Logging, always to stderr.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Log {
     /// A level, or tracing directives such as `info,roost_raft=debug`.
@@ -240,7 +258,7 @@ impl Default for Log {
 }
 
 /// How a log line looks.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum LogFormat {
     /// One readable line.
@@ -267,9 +285,19 @@ impl Secret {
     }
 }
 
+impl Secret {
+    const SHOWN: &str = "(secret)";
+}
+
 impl fmt::Debug for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("(secret)")
+        f.write_str(Self::SHOWN)
+    }
+}
+
+impl Serialize for Secret {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(Self::SHOWN)
     }
 }
 

@@ -34,6 +34,10 @@ const MEMORY_BYTES_MIN: u64 = 1 << 20;
 const LIMIT_MAX: u64 = 1 << 28;
 /// Oftener is a load of its own, and rates that are older than minutes are none.
 const COLLECT_INTERVAL_MS: (u64, u64) = (100, 600_000);
+/// A year; 0 stands for no limit.
+const CACHE_MS_MAX: u64 = 365 * 86_400_000;
+/// More threads only wait for the same disk.
+const WARM_UP_THREADS_MAX: usize = 64;
 /// More than any history that is kept on purpose; a larger number is a mistake.
 const REVISIONS_MAX: u64 = 1 << 40;
 /// No size here is meant to pass a tebibyte; larger is a typing error in the unit.
@@ -49,6 +53,7 @@ impl Config {
         self.check_raft(&mut found);
         self.check_sizes(&mut found);
         self.check_tso(&mut found);
+        self.check_cache(&mut found);
         self.check_etcd(&mut found);
         self.check_limits(&mut found);
         self.check_quota(&mut found);
@@ -179,6 +184,16 @@ impl Config {
         found.check((window..=CLOCK_AHEAD_MS_MAX).contains(&ahead), "tso.max_clock_ahead_ms", || {
             format!("{ahead} must be from tso.window_ms ({window}) to {CLOCK_AHEAD_MS_MAX}")
         });
+    }
+
+    fn check_cache(&self, found: &mut Problems) {
+        let cache = &self.cache;
+        let most = || format!("must be at most {SIZE_BYTES_MAX}");
+        found.check(cache.capacity_bytes <= SIZE_BYTES_MAX, "cache.capacity_bytes", most);
+        let most = || format!("must be at most {CACHE_MS_MAX}");
+        found.check(cache.time_to_live_ms <= CACHE_MS_MAX, "cache.time_to_live_ms", most);
+        let most = || format!("must be at most {WARM_UP_THREADS_MAX}");
+        found.check(cache.warm_up_threads <= WARM_UP_THREADS_MAX, "cache.warm_up_threads", most);
     }
 
     fn check_etcd(&self, found: &mut Problems) {

@@ -330,6 +330,15 @@ fn table() -> Vec<(Rejection, i32, &'static str, bool, bool, ErrorCode, Code)> {
             Code::InvalidArgument,
         ),
         (
+            R::MetricNotFound { metric: text("m") },
+            1200,
+            "metric not found[metric=m]",
+            false,
+            false,
+            UnexpectedError,
+            Code::InvalidArgument,
+        ),
+        (
             R::IndexInTheWay { index: text("i"), detail: d() },
             702,
             "why: index duplicates[indexName=i]",
@@ -497,6 +506,7 @@ const STORED: &[&str] = &[
     "RateExceeded",
     "Denied",
     "IndexInTheWay",
+    "MetricNotFound",
 ];
 
 #[test]

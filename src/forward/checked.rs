@@ -1,6 +1,6 @@
 //! Clients' calls are checked where they enter: by their metadata before their body is read, and by their request
-//! before it is executed or passed on; and what was to be written is written down there. What another node passed on was
-//! checked there.
+//! before it is executed or passed on; and what was to be written is written down there. What another node passed on
+//! was checked there.
 
 use bytes::Bytes;
 use http::{HeaderMap, Response};

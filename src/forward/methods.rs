@@ -100,6 +100,7 @@ const LISTINGS: &[(&str, &[&str])] = &[
         &[
             "ShowCollections",
             "ShowCollectionIDs",
+            "GetPChannelInfo",
             "ListDatabases",
             "ListAliases",
             "ShowPartitions",

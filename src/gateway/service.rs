@@ -25,16 +25,17 @@ use crate::pb::milvus::{
     DescribeAliasRequest, DescribeAliasResponse, DescribeCollectionRequest, DescribeCollectionResponse,
     DescribeDatabaseRequest, DescribeDatabaseResponse, DropAliasRequest, DropCollectionFunctionRequest,
     DropCollectionRequest, DropDatabaseRequest, DropPartitionRequest, DropPrivilegeGroupRequest, DropRoleRequest,
-    GetCollectionStatisticsRequest, GetCollectionStatisticsResponse, GetComponentStatesRequest,
-    GetPartitionStatisticsRequest, GetPartitionStatisticsResponse, GetVersionRequest, GetVersionResponse,
-    HasCollectionRequest, HasPartitionRequest, HybridSearchRequest, InsertRequest, ListAliasesRequest,
-    ListAliasesResponse, ListCredUsersRequest, ListCredUsersResponse, ListDatabasesRequest, ListDatabasesResponse,
-    ListPrivilegeGroupsRequest, ListPrivilegeGroupsResponse, MutationResult, OperatePrivilegeGroupRequest,
-    OperatePrivilegeRequest, OperatePrivilegeV2Request, OperateUserRoleRequest, QueryRequest, QueryResults,
-    RenameCollectionRequest, RestoreRbacMetaRequest, RunAnalyzerRequest, RunAnalyzerResponse, SearchRequest,
-    SearchResults, SelectGrantRequest, SelectGrantResponse, SelectRoleRequest, SelectRoleResponse, SelectUserRequest,
-    SelectUserResponse, ShowCollectionsRequest, ShowCollectionsResponse, ShowPartitionsRequest, ShowPartitionsResponse,
-    TruncateCollectionRequest, TruncateCollectionResponse, UpdateCredentialRequest, UpsertRequest,
+    GetCollectionStatisticsRequest, GetCollectionStatisticsResponse, GetComponentStatesRequest, GetMetricsRequest,
+    GetMetricsResponse, GetPartitionStatisticsRequest, GetPartitionStatisticsResponse, GetVersionRequest,
+    GetVersionResponse, HasCollectionRequest, HasPartitionRequest, HybridSearchRequest, InsertRequest,
+    ListAliasesRequest, ListAliasesResponse, ListCredUsersRequest, ListCredUsersResponse, ListDatabasesRequest,
+    ListDatabasesResponse, ListPrivilegeGroupsRequest, ListPrivilegeGroupsResponse, MutationResult,
+    OperatePrivilegeGroupRequest, OperatePrivilegeRequest, OperatePrivilegeV2Request, OperateUserRoleRequest,
+    QueryRequest, QueryResults, RenameCollectionRequest, RestoreRbacMetaRequest, RunAnalyzerRequest,
+    RunAnalyzerResponse, SearchRequest, SearchResults, SelectGrantRequest, SelectGrantResponse, SelectRoleRequest,
+    SelectRoleResponse, SelectUserRequest, SelectUserResponse, ShowCollectionsRequest, ShowCollectionsResponse,
+    ShowPartitionsRequest, ShowPartitionsResponse, TruncateCollectionRequest, TruncateCollectionResponse,
+    UpdateCredentialRequest, UpsertRequest,
 };
 use crate::pb::milvus::{
     AlterIndexRequest, CreateIndexRequest, DescribeIndexRequest, DescribeIndexResponse, DropIndexRequest, FlushRequest,
@@ -46,7 +47,7 @@ use crate::pb::milvus::{
 };
 use crate::pb::store;
 use crate::querycoord::QueryCoord;
-use crate::rootcoord::{Catalog, Which};
+use crate::rootcoord::{Catalog, Operations, Which};
 
 /// The service; cheap to clone.
 #[derive(Clone)]
@@ -58,6 +59,7 @@ pub struct Gateway {
     pub policy: Arc<PolicyBook>,
     pub oracle: Arc<Oracle>,
     pub health: Arc<Health>,
+    pub operations: Arc<Operations>,
 }
 
 impl Gateway {
@@ -151,6 +153,7 @@ impl MilvusService for Gateway {
     }
 
     handlers! {
+        get_metrics(GetMetricsRequest) -> GetMetricsResponse = |this, asked| this.operations.system_metrics(asked);
         connect(ConnectRequest) -> ConnectResponse = |this, asked| this.identify(asked);
         alloc_timestamp(AllocTimestampRequest) -> AllocTimestampResponse = |this, asked| this.timestamp(asked);
 

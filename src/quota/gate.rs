@@ -29,7 +29,7 @@ use crate::state::View;
 #[derive(Clone, Debug)]
 pub struct Counted {
     kind: RateType,
-    rule: crate::access::guard::Rule,
+    rule: crate::access::Rule,
     /// The field with the names of collections, for what is counted by collection.
     collections: Option<u32>,
 }

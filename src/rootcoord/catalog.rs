@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use super::cache::MetadataCache;
 use crate::call::Call;
 use crate::error::Rejection;
 use crate::failure::Failure;
@@ -18,11 +19,12 @@ use crate::state::{AllocId, Command, DEFAULT_DATABASE, Reply, View};
 /// What RootCoord decides, over the replicated state.
 pub struct Catalog {
     pub(super) ledger: Ledger,
+    pub(super) cache: Arc<MetadataCache>,
 }
 
 impl Catalog {
-    pub fn new(ledger: Ledger) -> Arc<Self> {
-        Arc::new(Catalog { ledger })
+    pub fn new(ledger: Ledger, cache: Arc<MetadataCache>) -> Arc<Self> {
+        Arc::new(Catalog { ledger, cache })
     }
 
     /// On the leader. The first of `count` consecutive ids.

@@ -8,6 +8,7 @@ use crate::failure::Failure;
 use crate::handler::Asked;
 use crate::ledger::reply;
 use crate::pb::common::{self, KeyValuePair};
+use crate::pb::internal::{BackupEzkRequest, BackupEzkResponse};
 use crate::pb::milvus::{CreateDatabaseRequest, DropDatabaseRequest, ListDatabasesRequest, ListDatabasesResponse};
 use crate::pb::store;
 use crate::state::{self, AlterDatabase, Command, CreateDatabase, DropDatabase, Reply, View};
@@ -63,6 +64,12 @@ impl Catalog {
             list.db_ids.push(id);
         }
         Ok(list)
+    }
+
+    /// The key that a database is encrypted with: there is none, as in Milvus without a plugin for it.
+    pub async fn encryption_key(&self, asked: &Asked<BackupEzkRequest>) -> Result<BackupEzkResponse, Failure> {
+        self.require_database(&asked.call, asked.database(&asked.message.db_name)).await?;
+        Err(Rejection::NotSupported { detail: "cipher plugin is missing".to_owned() }.into())
     }
 
     /// One database, which must be there.

@@ -2,24 +2,18 @@
 
 use std::io;
 
-use super::Which;
-use super::validate;
 use crate::pb::common::{KeyValuePair, Status};
 use crate::pb::milvus::{DescribeCollectionResponse, ShowCollectionsResponse, ShowPartitionsResponse};
 use crate::pb::store;
 use crate::state::{View, physical_ms};
 
-/// Everything about one collection.
+/// Everything about one collection, its schema as it is stored.
 pub fn collection(
     view: &View<'_>,
     row: store::Collection,
     database: &store::Database,
-    which: Which,
 ) -> io::Result<DescribeCollectionResponse> {
-    let mut schema = row.decoded_schema()?;
-    if which == Which::Client {
-        schema = validate::client_schema(&schema);
-    }
+    let schema = row.decoded_schema()?;
     let aliases = view.aliases_of(&row)?;
     Ok(DescribeCollectionResponse {
         status: Some(Status::default()),

@@ -2,16 +2,21 @@
 //! the same catalog to clients.
 
 mod alias;
+mod cache;
 mod catalog;
+mod channel;
 mod clock;
 mod collection;
 mod database;
 mod describe;
+mod operations;
 mod partition;
 mod service;
 pub mod validate;
 
+pub use cache::{CacheGauges, MetadataCache};
 pub use catalog::{Catalog, named_collection};
 pub use clock::allocate_after;
 pub use collection::{Eraser, Which};
+pub use operations::Operations;
 pub use service::RootCoordService;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tonic::{Request, Response, Status};
 
-use super::{Catalog, Which, allocate_after};
+use super::{Catalog, Operations, Which, allocate_after};
 use crate::access::Accounts;
 use crate::failure::Failure;
 use crate::handler::{Asked, handlers};
@@ -12,7 +12,9 @@ use crate::health::Health;
 use crate::leader::tso::Oracle;
 use crate::pb::common;
 use crate::pb::internal::{
-    CredentialInfo, GetQuotaMetricsRequest, GetQuotaMetricsResponse, ListPolicyRequest, ListPolicyResponse,
+    BackupEzkRequest, BackupEzkResponse, ChannelTimeTickMsg, CredentialInfo, GetQuotaMetricsRequest,
+    GetQuotaMetricsResponse, GetStatisticsChannelRequest, GetTimeTickChannelRequest, ListPolicyRequest,
+    ListPolicyResponse, ShowConfigurationsRequest, ShowConfigurationsResponse,
 };
 use crate::pb::milvus::{
     AddCollectionFieldRequest, AddCollectionFunctionRequest, AlterAliasRequest, AlterCollectionFieldRequest,
@@ -22,18 +24,19 @@ use crate::pb::milvus::{
     CreateRoleRequest, DeleteCredentialRequest, DescribeAliasRequest, DescribeAliasResponse, DescribeCollectionRequest,
     DescribeCollectionResponse, DropAliasRequest, DropCollectionFunctionRequest, DropCollectionRequest,
     DropDatabaseRequest, DropPartitionRequest, DropPrivilegeGroupRequest, DropRoleRequest, GetComponentStatesRequest,
-    HasCollectionRequest, HasPartitionRequest, ListAliasesRequest, ListAliasesResponse, ListCredUsersRequest,
-    ListCredUsersResponse, ListDatabasesRequest, ListDatabasesResponse, ListPrivilegeGroupsRequest,
-    ListPrivilegeGroupsResponse, OperatePrivilegeGroupRequest, OperatePrivilegeRequest, OperateUserRoleRequest,
-    RenameCollectionRequest, RestoreRbacMetaRequest, SelectGrantRequest, SelectGrantResponse, SelectRoleRequest,
-    SelectRoleResponse, SelectUserRequest, SelectUserResponse, ShowCollectionsRequest, ShowCollectionsResponse,
-    ShowPartitionsRequest, ShowPartitionsResponse, TruncateCollectionRequest, TruncateCollectionResponse,
+    GetMetricsRequest, GetMetricsResponse, HasCollectionRequest, HasPartitionRequest, ListAliasesRequest,
+    ListAliasesResponse, ListCredUsersRequest, ListCredUsersResponse, ListDatabasesRequest, ListDatabasesResponse,
+    ListPrivilegeGroupsRequest, ListPrivilegeGroupsResponse, OperatePrivilegeGroupRequest, OperatePrivilegeRequest,
+    OperateUserRoleRequest, RenameCollectionRequest, RestoreRbacMetaRequest, SelectGrantRequest, SelectGrantResponse,
+    SelectRoleRequest, SelectRoleResponse, SelectUserRequest, SelectUserResponse, ShowCollectionsRequest,
+    ShowCollectionsResponse, ShowPartitionsRequest, ShowPartitionsResponse, ShowSegmentsRequest, ShowSegmentsResponse,
+    StringResponse, TruncateCollectionRequest, TruncateCollectionResponse,
 };
 use crate::pb::rootcoord::root_coord_server::RootCoord;
 use crate::pb::rootcoord::{
     AllocIdRequest, AllocIdResponse, AllocTimestampRequest, AllocTimestampResponse, AlterDatabaseRequest,
     DescribeDatabaseRequest, DescribeDatabaseResponse, GetCredentialRequest, GetCredentialResponse,
-    ShowCollectionIDsRequest, ShowCollectionIDsResponse,
+    GetPChannelInfoRequest, GetPChannelInfoResponse, ShowCollectionIDsRequest, ShowCollectionIDsResponse,
 };
 use crate::quota::QuotaReports;
 
@@ -45,6 +48,12 @@ pub struct RootCoordService {
     pub oracle: Arc<Oracle>,
     pub health: Arc<Health>,
     pub quota: Arc<QuotaReports>,
+    pub operations: Arc<Operations>,
+}
+
+/// Deprecated: segments are DataCoord's, and Milvus answers that there are none too.
+async fn no_segments() -> Result<ShowSegmentsResponse, Failure> {
+    Ok(ShowSegmentsResponse { status: Some(common::Status::default()), segment_i_ds: Vec::new() })
 }
 
 impl RootCoordService {
@@ -72,6 +81,19 @@ impl RootCoord for RootCoordService {
     }
 
     handlers! {
+        show_configurations(ShowConfigurationsRequest) -> ShowConfigurationsResponse =
+            |this, asked| this.operations.configurations(asked);
+        get_metrics(GetMetricsRequest) -> GetMetricsResponse = |this, asked| this.operations.coordinator_metrics(asked);
+        get_time_tick_channel(GetTimeTickChannelRequest) -> StringResponse =
+            |this, _| this.operations.time_tick_channel();
+        get_statistics_channel(GetStatisticsChannelRequest) -> StringResponse =
+            |this, _| this.operations.statistics_channel();
+        update_channel_time_tick(ChannelTimeTickMsg) -> common::Status = |this, asked| this.operations.time_tick(asked);
+        get_p_channel_info(GetPChannelInfoRequest) -> GetPChannelInfoResponse =
+            |this, asked| this.catalog.channel_info(asked);
+        show_segments(ShowSegmentsRequest) -> ShowSegmentsResponse = |_, _| no_segments();
+        backup_ezk(BackupEzkRequest) -> BackupEzkResponse = |this, asked| this.catalog.encryption_key(asked);
+
         alloc_timestamp(AllocTimestampRequest) -> AllocTimestampResponse = |this, asked| this.timestamps(asked);
         alloc_id(AllocIdRequest) -> AllocIdResponse = |this, asked| this.catalog.allocate_ids(asked);
 

@@ -1,11 +1,12 @@
 //! The services of one node, put together over its replica.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::access::{Accounts, GrantService, Guard, Hasher, PolicyBook, RootTask};
 use crate::admin::{self, AdminService, MemberCalls};
 use crate::call::Requests;
-use crate::config::{Config, Quota, Security};
+use crate::config::{self, Config, Quota, Security};
 use crate::datacoord::DataCoord;
 use crate::etcd::HistoryTask;
 use crate::etcd::lessor::Lessor;
@@ -25,7 +26,7 @@ use crate::querycoord::QueryCoord;
 use crate::quota::{Gate, QuotaReports};
 use crate::relay::Relay;
 use crate::replica::Replica;
-use crate::rootcoord::{Catalog, Eraser, RootCoordService};
+use crate::rootcoord::{CacheGauges, Catalog, Eraser, MetadataCache, Operations, RootCoordService};
 use crate::shutdown::{self, Shutdown, Trigger};
 
 use super::etcd::{EtcdServices, EtcdSettings};
@@ -84,16 +85,19 @@ pub struct Node {
     proxies: Option<Arc<ProxyTask>>,
     pub(super) departed: Arc<Departed>,
     pub(super) policy: Arc<PolicyBook>,
+    pub(super) cache: Arc<MetadataCache>,
 }
 
 impl Node {
     /// `boot` is the number of this start.
+    #[allow(clippy::too_many_arguments, reason = "parts of the configuration, each with a type of its own")]
     pub fn new(
         replica: Arc<dyn Replica>,
         access: Access,
         oracle: OracleSettings,
         etcd: EtcdSettings,
         limits: Limits,
+        caching: config::Cache,
         boot: u64,
         metrics: Arc<Metrics>,
     ) -> Result<Self, prost::DecodeError> {
@@ -103,9 +107,11 @@ impl Node {
         let proposer = Proposer::new(replica.clone(), clock);
         let ledger = Ledger::new(replica.clone(), proposer.clone(), oracle.clone(), limits);
         let (datacoord, querycoord) = (DataCoord::new(ledger.clone()), QueryCoord::new(ledger.clone()));
-        let catalog = Catalog::new(ledger.clone());
         let (departed, board) = (Arc::<Departed>::default(), Arc::<ProxyBoard>::default());
         let quota_reports = QuotaReports::new(ledger.clone(), replica.clone(), access.quota.clone(), board.clone());
+        let cache = MetadataCache::new(replica.clone(), &caching);
+        metrics.register(|registry| registry.register_collector(Box::new(CacheGauges(cache.clone()))));
+        let catalog = Catalog::new(ledger.clone(), cache.clone());
         let hasher = Hasher::new(access.security.bcrypt_cost);
         let accounts = Accounts::new(ledger, hasher.clone(), access.security.clone());
         let root = RootTask::new(replica.clone(), proposer.clone(), hasher.clone(), access.security.clone());
@@ -119,6 +125,7 @@ impl Node {
             false => None,
         };
         let health = Health::new(replica.clone(), access.quota.clone());
+        let operations = Operations::new(replica.clone(), BTreeMap::new());
         let requests = Requests::new(replica.node_id(), boot);
         let lessor = Lessor::new(replica.clone(), proposer.clone(), Arc::new(SystemClock::default()));
         let history = HistoryTask::new(replica.clone(), proposer.clone(), etcd.auto_compaction_revisions);
@@ -153,6 +160,7 @@ impl Node {
                 policy: policy.clone(),
                 oracle: oracle.clone(),
                 health: health.clone(),
+                operations: operations.clone(),
             },
             rootcoord: RootCoordService {
                 catalog,
@@ -160,6 +168,7 @@ impl Node {
                 oracle: oracle.clone(),
                 health: health.clone(),
                 quota: quota_reports,
+                operations,
             },
             timestamps: TimestampService::new(oracle.clone()),
             grants: GrantService {
@@ -186,6 +195,7 @@ impl Node {
             proxies,
             departed,
             policy,
+            cache,
             access,
         })
     }
@@ -197,6 +207,14 @@ impl Node {
             etcd.operate(node.clone(), others.clone(), self.peers.clone());
         }
         self.admin = Some(AdminService::new(node, others).into_server());
+        self
+    }
+
+    /// Lets the node show what it was told, by name.
+    pub fn with_settings(mut self, settings: BTreeMap<String, String>) -> Self {
+        let operations = Operations::new(self.replica.clone(), settings);
+        self.gateway.operations = operations.clone();
+        self.rootcoord.operations = operations;
         self
     }
 

@@ -100,7 +100,9 @@ async fn serve(config: &Config) -> Result<(), Error> {
     let settings =
         OracleSettings { window_ms: config.tso.window_ms, max_clock_ahead_ms: config.tso.max_clock_ahead_ms };
     let replica = Arc::new(HostReplica::new(host.clone()));
-    let node = Node::new(replica, access, settings, EtcdSettings::of(config), config.limits.clone(), boot, metrics)?;
+    let (etcd, limits) = (EtcdSettings::of(config), config.limits.clone());
+    let node = Node::new(replica, access, settings, etcd, limits, config.cache.clone(), boot, metrics)?
+        .with_settings(config.shown());
     node.metrics.register(|registry| registry.register_collector(Box::new(OracleGauges(node.oracle.clone()))));
     let operated = HostNode::new(host.clone(), node.oracle.clone(), member(&config.this_member()));
     let node = node.with_admin(Arc::new(operated));

@@ -7,6 +7,7 @@ mod lasting;
 mod names;
 mod proxies;
 mod quota;
+mod rootcoord;
 mod turns;
 
 use std::sync::Arc;
@@ -103,8 +104,11 @@ async fn cluster_limited(guard: Option<Guard>, security: Security, quota: Quota)
         let settings = OracleSettings { window_ms: 3000, max_clock_ahead_ms: 60_000 };
         let etcd = EtcdSettings { guard: guard.clone(), auto_compaction_revisions: 0, root_path: "by-dev".into() };
         let metrics = Arc::new(Metrics::new());
-        let node = Node::new(replica.clone(), access, settings, etcd, Limits::default(), id, metrics).unwrap();
-        let node = node.with_admin(admin.clone());
+        let (limits, caching) = (Limits::default(), crate::config::Cache::default());
+        let node = Node::new(replica.clone(), access, settings, etcd, limits, caching, id, metrics).unwrap();
+        let shown = [("raft.heartbeat_ms", "100"), ("rootCoord.maxPartitionNum", "1024")];
+        let shown = shown.map(|(key, value)| (key.to_owned(), value.to_owned()));
+        let node = node.with_admin(admin.clone()).with_settings(shown.into());
         let (trigger, shutdown) = shutdown::channel();
         let serving =
             tokio::spawn(async move { run(node, listeners, Routes::default(), &Handle::current(), &shutdown).await });

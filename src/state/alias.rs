@@ -85,6 +85,9 @@ fn alter(step: &mut Step<'_, '_>, database: &str, alias: &str, collection: &str)
         Some(id) if id == row.id => Ok(Reply::AliasSet { collection_id: id, changed: false }),
         Some(id) => {
             take_from(step.txn, id, alias)?;
+            // Both collections change.
+            let name = alias.to_owned();
+            step.events.push(Event::AliasDropped { database_id: database.id, collection_id: id, name });
             set(step, row, alias)
         }
     }

@@ -49,7 +49,7 @@ pub enum Event {
         name: String,
         collection_id: i64,
     },
-    /// The alias was created, or moved to this collection.
+    /// The alias was created, or moved to this collection, after it was dropped from another.
     AliasSet {
         database_id: i64,
         collection_id: i64,

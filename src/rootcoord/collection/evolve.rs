@@ -136,6 +136,7 @@ mod tests {
     use crate::pb::milvus::CreateCollectionRequest;
     use crate::pb::schema::{CollectionSchema, DataType, FieldSchema, FunctionType};
     use crate::proposer::Proposer;
+    use crate::rootcoord::cache::MetadataCache;
     use crate::testing::SoloReplica;
 
     /// Of a node that leads. Must be called within a tokio runtime.
@@ -149,7 +150,8 @@ mod tests {
         let clocks = Arc::new(PeerClocks::new(replica.clone(), Arc::new(Peers::new(None))));
         let keeper = Keeper::new(oracle.clone(), replica.clone(), proposer.clone(), clocks);
         tokio::spawn(crate::leader::run(replica.clone(), vec![Arc::new(keeper)]));
-        Catalog::new(Ledger::new(replica, proposer, oracle, Limits::default()))
+        let cache = MetadataCache::new(replica.clone(), &crate::config::Cache::default());
+        Catalog::new(Ledger::new(replica, proposer, oracle, Limits::default()), cache)
     }
 
     fn asked<T>(sequence: u64, message: T) -> Asked<T> {

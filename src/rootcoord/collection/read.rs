@@ -1,6 +1,7 @@
 //! What is asked about collections: one, several by name, or all of a database.
 
 use std::io;
+use std::sync::Arc;
 
 use crate::error::Rejection;
 use crate::failure::Failure;
@@ -15,6 +16,7 @@ use crate::pb::milvus::{
 use crate::pb::rootcoord::{DbCollections, ShowCollectionIDsRequest, ShowCollectionIDsResponse};
 use crate::pb::store;
 use crate::querycoord::collection_percent;
+use crate::rootcoord::cache::Described;
 use crate::rootcoord::catalog::{Catalog, all_databases, existing, named_collection};
 use crate::rootcoord::{Which, describe, validate};
 use crate::state::View;
@@ -24,11 +26,15 @@ impl Catalog {
     pub async fn has_collection(&self, asked: &Asked<HasCollectionRequest>) -> Result<bool, Failure> {
         let HasCollectionRequest { db_name, collection_name, time_stamp, .. } = &asked.message;
         validate::collection_name(collection_name)?;
-        let view = self.ledger.view(&asked.call).await?;
+        self.ledger.barrier(&asked.call).await?;
+        if let Some(known) = self.cache.named(asked.database(db_name), collection_name) {
+            return Ok(was_there(known.reply(Which::Internal).created_timestamp, *time_stamp));
+        }
+        let view = self.ledger.now()?;
         let view = View::new(view.as_ref());
         let Some(database) = view.database(asked.database(db_name))? else { return Ok(false) };
         let row = view.collection(database.id, collection_name)?;
-        Ok(row.is_some_and(|row| was_there(&row, *time_stamp)))
+        Ok(row.is_some_and(|row| was_there(row.created_ts, *time_stamp)))
     }
 
     /// By name, or by id when there is no name.
@@ -39,13 +45,29 @@ impl Catalog {
     ) -> Result<DescribeCollectionResponse, Failure> {
         let request = &asked.message;
         if request.collection_name.is_empty() && request.collection_id != 0 {
-            let view = self.ledger.view(&asked.call).await?;
+            self.ledger.barrier(&asked.call).await?;
+            if let Some(known) = self.cache.of_id(request.collection_id) {
+                return shown_at(&known, request.time_stamp, which)
+                    .ok_or_else(|| Rejection::CollectionIdNotFound { id: request.collection_id }.into());
+            }
+            let view = self.ledger.now()?;
             return described_by_id(&View::new(view.as_ref()), request, which);
         }
         validate::collection_name(&request.collection_name)?;
-        let view = self.ledger.view(&asked.call).await?;
-        let database = asked.database(&request.db_name);
-        described(&View::new(view.as_ref()), database, &request.collection_name, request.time_stamp, which)
+        self.ledger.barrier(&asked.call).await?;
+        let (database, name) = (asked.database(&request.db_name), &request.collection_name);
+        let known = match self.cache.named(database, name) {
+            Some(known) => known,
+            None => {
+                let reading = self.cache.reading();
+                let view = self.ledger.now()?;
+                let read = Arc::new(described(&View::new(view.as_ref()), database, name)?);
+                self.cache.keep(&reading, name, &read);
+                read
+            }
+        };
+        let missing = || Rejection::CollectionNotFound { database: database.to_owned(), collection: name.clone() };
+        shown_at(&known, request.time_stamp, which).ok_or_else(|| missing().into())
     }
 
     /// Several at once, of one moment. What is wrong with one of them is said in its own response.
@@ -66,7 +88,7 @@ impl Catalog {
         let read = move |view: &View<'_>| {
             let one = |name: &String| {
                 validate::collection_name(name)?;
-                described(view, &database, name, 0, Which::Client)
+                Ok(described(view, &database, name)?.reply(Which::Client).clone())
             };
             names.iter().map(|name| refusal_inside(one(name))).collect()
         };
@@ -117,7 +139,7 @@ impl Catalog {
                 let page = view.collections(database.id, after.as_deref(), limits::LIST_PAGE)?;
                 let Some(last) = page.last() else { return Ok(list) };
                 after = Some(last.name.clone());
-                for row in page.into_iter().filter(|row| was_there(row, time_stamp)) {
+                for row in page.into_iter().filter(|row| was_there(row.created_ts, time_stamp)) {
                     match in_memory {
                         false => describe::list(&mut list, row),
                         true => {
@@ -171,28 +193,23 @@ fn all_ids(next: impl Fn(Option<i64>) -> io::Result<Vec<i64>>) -> io::Result<Vec
     }
 }
 
-/// Whether the collection had been created at this hybrid timestamp; 0 means now.
-fn was_there(row: &store::Collection, time_stamp: u64) -> bool {
-    time_stamp == 0 || row.created_ts <= time_stamp
+/// Whether what was created at one hybrid timestamp had been at another; 0 means now.
+fn was_there(created_ts: u64, time_stamp: u64) -> bool {
+    time_stamp == 0 || created_ts <= time_stamp
 }
 
-fn described(
-    view: &View<'_>,
-    database: &str,
-    name: &str,
-    time_stamp: u64,
-    which: Which,
-) -> Result<DescribeCollectionResponse, Failure> {
+fn shown_at(known: &Described, time_stamp: u64, which: Which) -> Option<DescribeCollectionResponse> {
+    let reply = known.reply(which);
+    was_there(reply.created_timestamp, time_stamp).then(|| reply.clone())
+}
+
+fn described(view: &View<'_>, database: &str, name: &str) -> Result<Described, Failure> {
     let row = named_collection(view, database, name)?;
-    if !was_there(&row, time_stamp) {
-        let (database, collection) = (database.to_owned(), name.to_owned());
-        return Err(Rejection::CollectionNotFound { database, collection }.into());
-    }
     let Some(database) = view.database_by_id(row.database_id)? else {
         let detail = format!("collection {} names database {}, which is missing", row.id, row.database_id);
         return Err(Rejection::Internal { detail }.into());
     };
-    Ok(describe::collection(view, row, &database, which)?)
+    Ok(Described::read(view, row, &database)?)
 }
 
 fn described_by_id(
@@ -201,11 +218,11 @@ fn described_by_id(
     which: Which,
 ) -> Result<DescribeCollectionResponse, Failure> {
     let id = request.collection_id;
-    let row = which.by_id(view, id)?.filter(|row| was_there(row, request.time_stamp));
+    let row = which.by_id(view, id)?.filter(|row| was_there(row.created_ts, request.time_stamp));
     let row = row.ok_or(Rejection::CollectionIdNotFound { id })?;
     // A database may be dropped while something of its last collections is left.
     let database = view.database_by_id(row.database_id)?.unwrap_or_default();
-    Ok(describe::collection(view, row, &database, which)?)
+    Ok(Described::read(view, row, &database)?.reply(which).clone())
 }
 
 /// A refusal of one of several as a response of its own; a call that must be sent again stays an error.

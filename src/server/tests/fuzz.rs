@@ -56,7 +56,7 @@ const TEXTS: [&str; 16] = [
 
 /// Takes bytes for messages, in both directions.
 #[derive(Clone, Copy)]
-struct Raw;
+pub(super) struct Raw;
 
 impl Codec for Raw {
     type Encode = Vec<u8>;

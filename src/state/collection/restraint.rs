@@ -1,5 +1,5 @@
-//! Properties that may not change at every time: how data is brought into memory not while it is there, and how a vector
-//! index is laid out not while there is one.
+//! Properties that may not change at every time: how data is brought into memory not while it is there, and how a
+//! vector index is laid out not while there is one.
 
 use std::io;
 

@@ -42,7 +42,8 @@ fn an_alias_is_created_moved_and_dropped() {
 
     let (reply, events) = world.apply(&entry(START_MS, None, alter_alias("", "a", "maps")));
     assert_eq!(Reply::decode(&reply).unwrap(), set(102, true));
-    assert_eq!(events, [Event::AliasSet { database_id: 1, collection_id: 102, name: "a".into() }]);
+    let left = Event::AliasDropped { database_id: 1, collection_id: 100, name: "a".into() };
+    assert_eq!(events, [left, Event::AliasSet { database_id: 1, collection_id: 102, name: "a".into() }]);
     assert_eq!((aliases_of(&world, 100), aliases_of(&world, 102)), (vec!["b".to_owned()], vec!["a".to_owned()]));
     assert_eq!(world.view().aliases(1, None, 9).unwrap(), [("a".to_owned(), 102), ("b".to_owned(), 100)]);
     assert_eq!(world.view().aliases(1, Some("a"), 9).unwrap(), [("b".to_owned(), 100)]);

@@ -170,7 +170,7 @@ impl Model {
         }
         if let Some(old) = self.collections.get(&key) {
             let same = old.shards == command.shards
-                && old.partitions.len() == command.partitions.len()
+                && command.partitions.iter().all(|name| old.partitions.contains_key(name))
                 && old.properties == inherited()
                 && old.fields.is_empty();
             let existed = Reply::CollectionCreated { collection_id: old.id, existed: true };

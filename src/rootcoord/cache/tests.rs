@@ -1,0 +1,298 @@
+//! What is in memory is what the tables say, whatever happens meanwhile.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+
+use proptest::prelude::*;
+use tonic::Request;
+
+use super::*;
+use crate::call::{Call, RequestId};
+use crate::handler::Asked;
+use crate::leader::clock::{GuardedClock, SystemClock};
+use crate::leader::tso::{Keeper, Oracle, PeerClocks};
+use crate::ledger::Ledger;
+use crate::limits::Limits;
+use crate::pb::common::KeyValuePair;
+use crate::pb::milvus::*;
+use crate::pb::schema::{CollectionSchema, DataType, FieldSchema};
+use crate::proposer::Proposer;
+use crate::rootcoord::Catalog;
+use crate::testing::SoloReplica;
+
+struct Desk {
+    replica: Arc<SoloReplica>,
+    catalog: Arc<Catalog>,
+    cache: Arc<MetadataCache>,
+}
+
+async fn desk(settings: config::Cache) -> Desk {
+    let replica = SoloReplica::new();
+    replica.lead(1);
+    let clock = Arc::new(GuardedClock::new(Arc::new(SystemClock::default()), 60_000));
+    clock.settled_for(1);
+    let oracle = Oracle::new(replica.clone(), clock.clone(), 3000);
+    let proposer = Proposer::new(replica.clone(), clock);
+    let peers = Arc::new(crate::forward::Peers::new(None));
+    let clocks = Arc::new(PeerClocks::new(replica.clone(), peers));
+    let keeper = Keeper::new(oracle.clone(), replica.clone(), proposer.clone(), clocks);
+    tokio::spawn(crate::leader::run(replica.clone(), vec![Arc::new(keeper)]));
+    let ledger = Ledger::new(replica.clone(), proposer, oracle, Limits::default());
+    let cache = MetadataCache::new(replica.clone(), &settings);
+    Desk { replica, catalog: Catalog::new(ledger, cache.clone()), cache }
+}
+
+fn ask<T>(message: T) -> Asked<T> {
+    static SEQUENCE: AtomicU64 = AtomicU64::new(1);
+    let sequence = SEQUENCE.fetch_add(1, Ordering::Relaxed);
+    let mut request = Request::new(message);
+    request.extensions_mut().insert(Call {
+        request: RequestId { node: 9, boot: 1, sequence, acked_below: 0 },
+        principal: String::new(),
+        source: String::new(),
+        deadline: Instant::now() + Duration::from_secs(20),
+    });
+    Asked::of(request).unwrap()
+}
+
+fn new_collection(name: &str) -> CreateCollectionRequest {
+    let dim = KeyValuePair { key: "dim".into(), value: "8".into() };
+    let field = |name: &str, data_type: DataType| FieldSchema {
+        name: name.into(),
+        data_type: data_type.into(),
+        ..FieldSchema::default()
+    };
+    let id = FieldSchema { is_primary_key: true, ..field("id", DataType::Int64) };
+    let vector = FieldSchema { type_params: vec![dim], ..field("vector", DataType::FloatVector) };
+    let schema = CollectionSchema { name: name.into(), fields: vec![id, vector], ..CollectionSchema::default() };
+    let (collection_name, schema) = (name.to_owned(), schema.encode_to_vec());
+    CreateCollectionRequest { collection_name, schema, ..Default::default() }
+}
+
+fn set(name: &str, value: u64) -> AlterCollectionRequest {
+    let properties = vec![KeyValuePair { key: "count".into(), value: value.to_string() }];
+    AlterCollectionRequest { collection_name: name.into(), properties, ..Default::default() }
+}
+
+impl Desk {
+    async fn create(&self, name: &str) {
+        self.catalog.create_collection(&ask(new_collection(name))).await.unwrap();
+    }
+
+    async fn describe(&self, name: &str, which: Which) -> Option<DescribeCollectionResponse> {
+        let request = DescribeCollectionRequest { collection_name: name.into(), ..Default::default() };
+        self.catalog.describe_collection(&ask(request), which).await.ok()
+    }
+
+    /// What the tables say, without a cache.
+    fn truth(&self, name: &str) -> Option<Described> {
+        let view = self.replica.view().unwrap();
+        let view = View::new(view.as_ref());
+        let row = view.collection(1, name).unwrap()?;
+        Some(Described::read(&view, row, &view.database_by_id(1).unwrap().unwrap()).unwrap())
+    }
+
+    async fn check(&self, name: &str) {
+        let truth = self.truth(name);
+        // The first may be read from the tables; the second is in memory.
+        for _ in 0..2 {
+            for which in [Which::Client, Which::Internal] {
+                let found = self.describe(name, which).await;
+                assert_eq!(found.as_ref(), truth.as_ref().map(|truth| truth.reply(which)), "{name}");
+            }
+        }
+        let has = HasCollectionRequest { collection_name: name.into(), ..Default::default() };
+        assert_eq!(self.catalog.has_collection(&ask(has)).await.unwrap(), truth.is_some(), "{name}");
+        if let Some(truth) = truth {
+            let request =
+                DescribeCollectionRequest { collection_id: truth.internal.collection_id, ..Default::default() };
+            let found = self.catalog.describe_collection(&ask(request), Which::Internal).await.unwrap();
+            assert_eq!(found, truth.internal);
+        }
+    }
+}
+
+#[derive(Clone, Debug)]
+enum Change {
+    Create(usize),
+    Drop(usize),
+    Rename(usize, usize),
+    CreateAlias(usize, usize),
+    AlterAlias(usize, usize),
+    DropAlias(usize),
+    CreatePartition(usize),
+    DropPartition(usize),
+    Set(usize, u64),
+    Install,
+}
+
+const NAMES: [&str; 4] = ["a", "b", "c", "d"];
+
+impl Desk {
+    /// Refusals are fine: then nothing changed.
+    async fn change(&self, change: &Change) {
+        let name = |at: &usize| NAMES[*at].to_owned();
+        let catalog = &self.catalog;
+        match change {
+            Change::Create(at) => drop(catalog.create_collection(&ask(new_collection(NAMES[*at]))).await),
+            Change::Drop(at) => {
+                let request = DropCollectionRequest { collection_name: name(at), ..Default::default() };
+                drop(catalog.drop_collection(&ask(request)).await);
+            }
+            Change::Rename(from, to) => {
+                let (old_name, new_name) = (name(from), name(to));
+                let request = RenameCollectionRequest { old_name, new_name, ..Default::default() };
+                drop(catalog.rename_collection(&ask(request)).await);
+            }
+            Change::CreateAlias(alias, of) => {
+                let (alias, collection_name) = (name(alias), name(of));
+                let request = CreateAliasRequest { alias, collection_name, ..Default::default() };
+                drop(catalog.create_alias(&ask(request)).await);
+            }
+            Change::AlterAlias(alias, of) => {
+                let (alias, collection_name) = (name(alias), name(of));
+                let request = AlterAliasRequest { alias, collection_name, ..Default::default() };
+                drop(catalog.alter_alias(&ask(request)).await);
+            }
+            Change::DropAlias(alias) => {
+                let request = DropAliasRequest { alias: name(alias), ..Default::default() };
+                drop(catalog.drop_alias(&ask(request)).await);
+            }
+            Change::CreatePartition(at) => {
+                let (collection_name, partition_name) = (name(at), "p".to_owned());
+                let request = CreatePartitionRequest { collection_name, partition_name, ..Default::default() };
+                drop(catalog.create_partition(&ask(request)).await);
+            }
+            Change::DropPartition(at) => {
+                let (collection_name, partition_name) = (name(at), "p".to_owned());
+                let request = DropPartitionRequest { collection_name, partition_name, ..Default::default() };
+                drop(catalog.drop_partition(&ask(request)).await);
+            }
+            Change::Set(at, value) => drop(catalog.alter_collection(&ask(set(NAMES[*at], *value))).await),
+            // As an installed snapshot says that every row may be another one.
+            Change::Install => self.replica.installed(),
+        }
+    }
+}
+
+fn changes() -> impl Strategy<Value = Vec<Change>> {
+    let at = || 0..NAMES.len();
+    let one = prop_oneof![
+        4 => at().prop_map(Change::Create),
+        2 => at().prop_map(Change::Drop),
+        2 => (at(), at()).prop_map(|(from, to)| Change::Rename(from, to)),
+        3 => (at(), at()).prop_map(|(alias, of)| Change::CreateAlias(alias, of)),
+        3 => (at(), at()).prop_map(|(alias, of)| Change::AlterAlias(alias, of)),
+        2 => at().prop_map(Change::DropAlias),
+        2 => at().prop_map(Change::CreatePartition),
+        1 => at().prop_map(Change::DropPartition),
+        3 => (at(), 0..3_u64).prop_map(|(at, value)| Change::Set(at, value)),
+        1 => Just(Change::Install),
+    ];
+    prop::collection::vec(one, 1..40)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
+
+    #[test]
+    fn it_says_what_the_tables_say(changes in changes()) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let desk = desk(config::Cache::default()).await;
+            desk.create("a").await;
+            for change in &changes {
+                desk.change(change).await;
+                for name in NAMES {
+                    desk.check(name).await;
+                }
+            }
+            assert!(desk.cache.counts.hits.get() > 0);
+        });
+    }
+}
+
+#[tokio::test]
+async fn what_was_read_before_a_change_is_not_kept() {
+    let desk = desk(config::Cache::default()).await;
+    desk.create("a").await;
+    let reading = desk.cache.reading();
+    let old = Arc::new(desk.truth("a").unwrap());
+    desk.catalog.alter_collection(&ask(set("a", 1))).await.unwrap();
+    assert!(!desk.cache.keep(&reading, "a", &old), "its change came first");
+    let reading = desk.cache.reading();
+    assert!(desk.cache.keep(&reading, "a", &Arc::new(desk.truth("a").unwrap())));
+    desk.check("a").await;
+    // Nor is it, if the change was taken in by somebody else meanwhile.
+    let reading = desk.cache.reading();
+    let old = Arc::new(desk.truth("a").unwrap());
+    desk.catalog.alter_collection(&ask(set("a", 2))).await.unwrap();
+    desk.check("a").await;
+    assert!(!desk.cache.keep(&reading, "a", &old));
+    desk.check("a").await;
+}
+
+/// Readers never see less than what was acknowledged before they asked.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn an_acknowledged_change_is_seen_by_everybody() {
+    const ROUNDS: u64 = 300;
+    let desk = Arc::new(desk(config::Cache::default()).await);
+    desk.create("a").await;
+    let acknowledged = Arc::new(AtomicU64::new(0));
+    let readers: Vec<_> = (0..3)
+        .map(|_| {
+            let (desk, acknowledged) = (desk.clone(), acknowledged.clone());
+            tokio::spawn(async move {
+                loop {
+                    let before = acknowledged.load(Ordering::SeqCst);
+                    let seen = desk.describe("a", Which::Client).await.unwrap().properties;
+                    let seen =
+                        seen.iter().find(|pair| pair.key == "count").map_or(0, |pair| pair.value.parse().unwrap());
+                    assert!(seen >= before, "{seen} after {before}");
+                    if before == ROUNDS {
+                        return;
+                    }
+                    tokio::task::yield_now().await;
+                }
+            })
+        })
+        .collect();
+    for round in 1..=ROUNDS {
+        desk.catalog.alter_collection(&ask(set("a", round))).await.unwrap();
+        acknowledged.store(round, Ordering::SeqCst);
+        tokio::task::yield_now().await;
+    }
+    for reader in readers {
+        reader.await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn it_is_filled_at_the_start_within_its_bounds() {
+    let full = desk(config::Cache { warm_up_threads: 3, ..config::Cache::default() }).await;
+    let names: Vec<String> = (0..150).map(|number| format!("c{number}")).collect();
+    for name in &names {
+        full.create(name).await;
+    }
+    warm_up::run(&full.cache).await;
+    assert_eq!((full.cache.counts.warmed.get(), full.cache.counts.sets.get()), (150, 150));
+    for name in &names {
+        full.check(name).await;
+    }
+    assert_eq!(full.cache.counts.misses.get(), 0);
+    full.cache.collections.run_pending_tasks();
+    let bytes = full.cache.collections.weighted_size();
+
+    let replica = full.replica.clone();
+    let small = config::Cache { capacity_bytes: bytes / 3, ..config::Cache::default() };
+    let cache = MetadataCache::new(replica.clone(), &small);
+    warm_up::run(&cache).await;
+    cache.collections.run_pending_tasks();
+    assert!((20..=50).contains(&cache.counts.warmed.get()), "{}", cache.counts.warmed.get());
+    assert!(cache.collections.weighted_size() <= bytes / 3);
+
+    let off = MetadataCache::new(replica, &config::Cache { capacity_bytes: 0, ..config::Cache::default() });
+    let reading = off.reading();
+    assert!(!off.keep(&reading, "c1", &Arc::new(full.truth("c1").unwrap())));
+    assert!(off.named("default", "c1").is_none());
+}
