@@ -1,6 +1,7 @@
 //! Three whole servers on loopback over replicas in memory, spoken to as clients do.
 
 mod access;
+mod doors;
 mod etcd;
 mod fuzz;
 mod lasting;
@@ -8,6 +9,7 @@ mod names;
 mod proxies;
 mod quota;
 mod rootcoord;
+mod timestamps;
 mod turns;
 
 use std::sync::Arc;
@@ -168,6 +170,15 @@ fn describe(name: &str) -> DescribeCollectionRequest {
     DescribeCollectionRequest { collection_name: name.into(), ..DescribeCollectionRequest::default() }
 }
 
+async fn get(address: &str, path: &str) -> String {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut text = String::new();
+    stream.read_to_string(&mut text).await.unwrap();
+    text
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn any_node_takes_any_call() {
     let nodes = cluster().await;
@@ -236,86 +247,6 @@ async fn properties_are_set_and_deleted_through_any_node() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn ids_and_timestamps_come_from_one_place() {
-    let nodes = cluster().await;
-    let (mut last_ts, mut last_id) = (0, 0);
-    for round in 0..9u32 {
-        let node = &nodes[round as usize % 3];
-        let mut coordinator = node.rootcoord().await;
-        let ids = AllocIdRequest { count: 1000, ..AllocIdRequest::default() };
-        let ids = coordinator.alloc_id(ids).await.unwrap().into_inner();
-        assert!(ids.id > last_id && ids.count == 1000);
-        last_id = ids.id + 999;
-        let asked = CountedRequest { count: 10, ..CountedRequest::default() };
-        let first = coordinator.alloc_timestamp(asked).await.unwrap().into_inner().timestamp;
-        assert!(first > last_ts);
-        let one = node.milvus().await.alloc_timestamp(AllocTimestampRequest::default()).await.unwrap().into_inner();
-        assert!(one.timestamp >= first + 10);
-        last_ts = one.timestamp;
-    }
-    let mut coordinator = nodes[1].rootcoord().await;
-    let block_timestamp = last_ts + (200 << 18);
-    let later = CountedRequest { count: 1, block_timestamp, ..CountedRequest::default() };
-    let blocked = coordinator.alloc_timestamp(later).await.unwrap().into_inner();
-    assert!(blocked.timestamp > block_timestamp);
-    let none = coordinator.alloc_timestamp(CountedRequest::default()).await.unwrap().into_inner();
-    assert_eq!(none.status.unwrap().code, 1100);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_stream_of_timestamps_passes_through_a_follower() {
-    let nodes = cluster().await;
-    let mut client = tso::timestamp_client::TimestampClient::new(dial(&nodes[2].internal).await);
-    let asked = (1..=500).map(|id| tso::AllocateRequest { id, count: (id % 7) as u32 });
-    let mut answers = client.allocate(tokio_stream::iter(asked)).await.unwrap().into_inner();
-    let (mut next, mut seen) = (0, 0);
-    while let Some(answer) = answers.message().await.unwrap() {
-        seen += 1;
-        assert_eq!(answer.id, seen);
-        if answer.id % 7 == 0 {
-            assert!(answer.error.contains("0 timestamps"));
-        } else {
-            assert!(answer.first >= next);
-            next = answer.first + u64::from(answer.count);
-        }
-    }
-    assert_eq!(seen, 500);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn many_callers_share_a_stream_that_outlives_leaders() {
-    let nodes = cluster().await;
-    let endpoints = nodes.iter().rev().map(|node| node.internal.clone()).collect();
-    let client = crate::client::Timestamps::new(endpoints, None);
-    let within = Duration::from_secs(10);
-    let callers: Vec<_> = (1..=16u32)
-        .map(|count| {
-            let client = client.clone();
-            tokio::spawn(async move {
-                let mut mine = Vec::new();
-                for _ in 0..200 {
-                    let first = client.allocate(count, within).await.unwrap();
-                    assert!(mine.last().is_none_or(|last| first > *last));
-                    mine.extend(first..first + u64::from(count));
-                }
-                mine
-            })
-        })
-        .collect();
-    for term in 2..6 {
-        tokio::time::sleep(Duration::from_millis(20)).await;
-        elect(&nodes, term, term % 3 + 1);
-    }
-    let mut all = std::collections::BTreeSet::new();
-    for caller in callers {
-        all.extend(caller.await.unwrap());
-    }
-    assert_eq!(all.len(), 200 * (1..=16).sum::<usize>());
-    let refused = client.allocate(0, within).await;
-    assert!(matches!(refused, Err(crate::client::Error::Refused(_))));
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn a_call_outlives_its_leader_and_takes_effect_once() {
     let nodes = cluster().await;
     let mut client = nodes[2].milvus().await;
@@ -381,96 +312,4 @@ async fn refusals_are_the_ones_that_clients_understand() {
     huge.schema = vec![0; limits::MESSAGE_BYTES_MAX];
     let refused = client.create_collection(huge).await.unwrap_err();
     assert_eq!(refused.code(), Code::ResourceExhausted);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn the_peer_listener_wants_the_secret_and_outside_stamps_are_worthless() {
-    let nodes = cluster().await;
-    let mut client = MilvusServiceClient::new(dial(&nodes[0].peer).await);
-    let refused = client.get_version(GetVersionRequest {}).await.unwrap_err();
-    assert_eq!(refused.code(), Code::Unauthenticated);
-    let mut known = Request::new(GetVersionRequest {});
-    let proof = MetadataValue::try_from(secret_proof(SECRET)).unwrap();
-    known.metadata_mut().insert("roost-secret", proof.clone());
-    client.get_version(known).await.unwrap();
-    // A stamp that names another cluster is not executed.
-    let mut foreign = Request::new(new_collection("foreign"));
-    foreign.metadata_mut().insert("roost-secret", proof);
-    for (key, value) in [("roost-request", "9.9.9.9"), ("roost-principal", ""), ("roost-source", "x")] {
-        foreign.metadata_mut().insert(key, MetadataValue::from_static(value));
-    }
-    assert_eq!(client.create_collection(foreign).await.unwrap_err().code(), Code::Unavailable);
-    // The same request id sent twice from outside is two requests.
-    let mut client = nodes[1].milvus().await;
-    for name in ["first", "second"] {
-        let mut request = Request::new(new_collection(name));
-        request.metadata_mut().insert("roost-request", MetadataValue::from_static("9.9.9.9"));
-        assert_eq!(client.create_collection(request).await.unwrap().into_inner().code, 0);
-        let found = client.describe_collection(describe(name)).await.unwrap().into_inner();
-        assert_eq!(found.status.unwrap().code, 0, "{name}");
-    }
-}
-
-/// A follower used to pass any known method on to the leader's peer listener, which serves them all.
-#[tokio::test(flavor = "multi_thread")]
-async fn what_the_client_listener_does_not_serve_is_not_passed_on_from_there() {
-    let nodes = cluster().await;
-    for node in &nodes {
-        let mut rootcoord = RootCoordClient::new(dial(&node.client).await);
-        let refused = rootcoord.alloc_id(AllocIdRequest { count: 1, ..Default::default() }).await.unwrap_err();
-        assert_eq!(refused.code(), Code::Unimplemented);
-        let mut admin = AdminClient::new(dial(&node.client).await);
-        let refused = admin.member_remove(crate::pb::admin::MemberRemoveRequest { id: 3 }).await.unwrap_err();
-        assert_eq!(refused.code(), Code::Unimplemented);
-    }
-    let served = nodes[1].rootcoord().await.alloc_id(AllocIdRequest { count: 1, ..Default::default() }).await.unwrap();
-    assert_eq!(served.into_inner().count, 1);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn random_bytes_close_the_connection_and_nothing_else() {
-    let nodes = cluster().await;
-    let node = &nodes[0];
-    for address in [&node.client, &node.internal, &node.peer, &node.http] {
-        for seed in 0..4u8 {
-            let mut stream = TcpStream::connect(address).await.unwrap();
-            let noise: Vec<u8> = (0..2000u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 13) as u8 ^ seed).collect();
-            // The server may have closed already.
-            let _ = stream.write_all(&noise).await;
-            let mut rest = Vec::new();
-            let ended = tokio::time::timeout(Duration::from_secs(5), stream.read_to_end(&mut rest)).await;
-            assert!(ended.is_ok(), "{address} keeps a connection that makes no sense");
-        }
-    }
-    let health = node.milvus().await.check_health(CheckHealthRequest {}).await.unwrap().into_inner();
-    assert!(health.is_healthy, "{:?}", health.reasons);
-}
-
-async fn get(address: &str, path: &str) -> String {
-    let mut stream = TcpStream::connect(address).await.unwrap();
-    let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
-    stream.write_all(request.as_bytes()).await.unwrap();
-    let mut text = String::new();
-    stream.read_to_string(&mut text).await.unwrap();
-    text
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn probes_metrics_and_a_graceful_end() {
-    let mut nodes = cluster().await;
-    let node = nodes.remove(0);
-    node.milvus().await.get_version(GetVersionRequest {}).await.unwrap();
-    for path in ["/livez", "/readyz", "/healthz"] {
-        let text = get(&node.http, path).await;
-        assert!(text.starts_with("HTTP/1.1 200") && text.ends_with("OK"), "{path}: {text}");
-    }
-    let metrics = get(&node.http, "/metrics").await;
-    assert!(metrics.contains("roost_calls_total{method=\"milvus.proto.milvus.MilvusService/GetVersion\""), "{metrics}");
-    node.replica.follow(2, None);
-    assert!(get(&node.http, "/healthz").await.starts_with("HTTP/1.1 503"));
-    assert!(get(&node.http, "/livez").await.starts_with("HTTP/1.1 200"));
-    node.trigger.fire("test");
-    let ended = tokio::time::timeout(Duration::from_secs(10), node.serving).await.unwrap().unwrap();
-    assert!(ended.is_ok());
-    assert!(TcpStream::connect(&node.client).await.is_err());
 }
