@@ -5,6 +5,7 @@ use tonic::Status;
 
 use super::guard::Asking;
 use crate::call::Call;
+use crate::state::name::shown;
 
 /// The call was not let in.
 pub fn denied(call: &Call, path: &str, asking: Option<&Asking<'_>>, status: &Status) {
@@ -13,8 +14,8 @@ pub fn denied(call: &Call, path: &str, asking: Option<&Asking<'_>>, status: &Sta
         user = %call.principal,
         source = %call.source,
         method = method(path),
-        database = asking.map_or("", |asking| asking.database),
-        object = asking.map_or("", Asking::subject),
+        database = asking.map_or("", |asking| shown(asking.database)),
+        object = asking.map_or("", |asking| shown(asking.subject())),
         outcome = "denied",
         reason = status.message(),
     );
@@ -32,8 +33,8 @@ pub fn done(call: &Call, path: &str, asking: &Asking<'_>, code: i32, reason: &st
         user = %call.principal,
         source = %call.source,
         method = method(path),
-        database = asking.database,
-        object = asking.subject(),
+        database = shown(asking.database),
+        object = shown(asking.subject()),
         outcome = if code == 0 { "done" } else { "refused" },
         code,
         reason,

@@ -26,6 +26,7 @@ use crate::failure::Failure;
 use crate::handler::connection_database;
 use crate::replica::Replica;
 use crate::state::access::{ANY, ObjectType, PUBLIC, ROOT};
+use crate::state::name::shown;
 use crate::state::{DEFAULT_DATABASE, View};
 
 /// Of `GrantEntity` and `RoleEntity`, on the way from SelectGrant's request to the name of the role.
@@ -133,7 +134,8 @@ impl Guard {
                 "{}: permission deny to {} in the `{}` database",
                 need.privilege.stored_name(),
                 caller.name,
-                asking.database
+                // Travels in a header.
+                shown(asking.database)
             ))),
             Err(Malformed) => Err(Status::invalid_argument(Malformed.to_string())),
         }

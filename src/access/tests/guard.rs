@@ -144,6 +144,16 @@ async fn an_id_is_asked_about_as_the_collection_that_it_means() {
     assert!(desk.may("alice", "ShowPartitions", by_id(12_345)).await, "nothing is there to be hidden");
 }
 
+/// Regression: the refusal, which travels in a header, quoted the name of a database however long it was.
+#[tokio::test]
+async fn a_refusal_quotes_no_more_of_a_name_than_a_name_may_have() {
+    let desk = desk(secured()).await;
+    desk.user("alice").await;
+    let denied = desk.ask("alice", "CreateCollection", create_collection(&"x".repeat(1 << 20))).await.unwrap_err();
+    assert_eq!(denied.0, Code::PermissionDenied);
+    assert!(denied.1.len() < 400, "{} bytes", denied.1.len());
+}
+
 #[tokio::test]
 async fn a_dropped_user_lists_nothing_on_any_node() {
     let tables = Arc::default();
