@@ -24,6 +24,7 @@ use crate::call::Call;
 use crate::config::Security;
 use crate::failure::Failure;
 use crate::handler::connection_database;
+use crate::limits;
 use crate::replica::Replica;
 use crate::state::access::{ANY, ObjectType, PUBLIC, ROOT};
 use crate::state::name::shown;
@@ -48,6 +49,7 @@ struct Question<'a> {
     call: &'a Call,
     asking: Asking<'a>,
     need: Need,
+    objects: Vec<&'a str>,
 }
 
 /// A collection and its database.
@@ -126,9 +128,19 @@ impl Guard {
         }
         let by_id = self.named_by_id(asking, &need)?;
         let database = by_id.as_ref().map_or(asking.database, |found| &found.database);
-        let question = Question { caller, call, asking: Asking { database, ..asking }, need };
-        let collection = by_id.as_ref().map(|found| found.collection.as_str());
-        match self.allowed(&policy, user, &question, collection) {
+        let malformed = |error: Malformed| Status::invalid_argument(error.to_string());
+        let objects = match &by_id {
+            Some(found) => vec![found.collection.as_str()],
+            None => objects(asking.message, need.object).map_err(malformed)?,
+        };
+        if objects.len() > limits::NAMES_PER_REQUEST_MAX {
+            let (count, most) = (objects.len(), limits::NAMES_PER_REQUEST_MAX);
+            return Err(Status::invalid_argument(format!(
+                "{count} names in one request, at most {most} are looked up"
+            )));
+        }
+        let question = Question { caller, call, asking: Asking { database, ..asking }, need, objects };
+        match self.allowed(&policy, user, &question) {
             Ok(true) => Ok(()),
             Ok(false) => Err(Status::permission_denied(format!(
                 "{}: permission deny to {} in the `{}` database",
@@ -137,25 +149,14 @@ impl Guard {
                 // Travels in a header.
                 shown(asking.database)
             ))),
-            Err(Malformed) => Err(Status::invalid_argument(Malformed.to_string())),
+            Err(error) => Err(malformed(error)),
         }
     }
 
-    /// `by_id`: the collection that is meant by its id.
-    fn allowed(
-        &self,
-        policy: &Policy,
-        user: &UserPolicy,
-        question: &Question<'_>,
-        by_id: Option<&str>,
-    ) -> Result<bool, Malformed> {
-        let Question { caller, call, asking, need } = question;
-        let objects = match by_id {
-            Some(collection) => vec![collection],
-            None => objects(asking.message, need.object)?,
-        };
+    fn allowed(&self, policy: &Policy, user: &UserPolicy, question: &Question<'_>) -> Result<bool, Malformed> {
+        let Question { caller, call, asking, need, objects } = question;
         // Users may always look at and change themselves, and look at what their own roles may do.
-        if need.object_type == ObjectType::User && objects == [&*caller.name] {
+        if need.object_type == ObjectType::User && *objects == [&*caller.name] {
             return Ok(true);
         }
         if let Some(field) = need.own_roles {
@@ -175,7 +176,7 @@ impl Guard {
             let wanted = Wanted { object_type, privilege, database, object: own.as_deref().unwrap_or(named) };
             may(policy, user, &wanted, &circumstances(caller, &address, &wanted))
         };
-        Ok(!objects.is_empty() && objects.into_iter().all(one))
+        Ok(!objects.is_empty() && objects.iter().all(|named| one(named)))
     }
 
     /// The collection that the request means by its id because it has no name: as the handlers find it, in whichever

@@ -144,6 +144,19 @@ async fn an_id_is_asked_about_as_the_collection_that_it_means() {
     assert!(desk.may("alice", "ShowPartitions", by_id(12_345)).await, "nothing is there to be hidden");
 }
 
+#[tokio::test]
+async fn no_more_names_are_looked_at_than_can_be() {
+    let desk = desk(secured()).await;
+    desk.user("alice").await;
+    desk.role("writer", &["alice"]).await;
+    desk.grant("writer", "CollectionReadWrite", "default.*").await;
+    let flush = |count| FlushRequest { collection_names: vec!["books".into(); count], ..Default::default() };
+    assert!(desk.may("alice", "Flush", flush(65_536)).await);
+    let refused = desk.ask("alice", "Flush", flush(65_537)).await.unwrap_err();
+    assert_eq!(refused.0, Code::InvalidArgument);
+    assert!(refused.1.starts_with("65537 names in one request"), "{}", refused.1);
+}
+
 /// Regression: the refusal, which travels in a header, quoted the name of a database however long it was.
 #[tokio::test]
 async fn a_refusal_quotes_no_more_of_a_name_than_a_name_may_have() {
