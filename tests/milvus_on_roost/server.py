@@ -1,4 +1,4 @@
-"""Becomes a stock Milvus standalone server whose etcd is given by endpoints, on ports that are free.
+"""Becomes a stock Milvus standalone server, whose etcd may be given by endpoints, on ports that are free.
 
 Milvus binds 19530 and 9091 on every interface, where Roost's own nodes may listen: here every port is moved. PyPI's
 package starts the server as a child and kills it after a second; this replaces itself by the server, so that whoever
@@ -51,9 +51,10 @@ def unpack_programs(into):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, required=True, help="data, logs, configuration")
-    parser.add_argument("--etcd", required=True, metavar="HOST:PORT,...", help="endpoints")
+    parser.add_argument("--etcd", metavar="HOST:PORT,...", help="endpoints; without, the one that Milvus embeds")
     parser.add_argument("--port", type=int, required=True, help="where clients connect")
     parser.add_argument("--health-port", type=int, required=True, help="where /healthz is")
+    parser.add_argument("--root-coord-port", type=int, help="where RootCoord is; without, somewhere")
     parser.add_argument("--programs", type=Path, required=True, help="where to unpack the server; may be shared")
     options = parser.parse_args()
 
@@ -67,6 +68,8 @@ def main():
     config.set("proxy_port", options.port)
     for key, port in zip(others, free_ports(len(others))):
         config.set(key, port)
+    if options.root_coord_port:
+        config.set("root_coord_port", options.root_coord_port)
     config.write_config()
 
     # Milvus keeps its message queue in the data directory and creates what is below it relative to where it stands.
@@ -79,10 +82,11 @@ def main():
         MILVUS_RUN_DIR=str(data / "run"),
         LD_LIBRARY_PATH=str(programs),
         MILVUSCONF=str(data / "configs"),
-        ETCD_USE_EMBED="false",
-        ETCD_ENDPOINTS=options.etcd,
+        ETCD_USE_EMBED="false" if options.etcd else "true",
         ETCD_ROOTPATH="by-dev",
     )
+    if options.etcd:
+        environment["ETCD_ENDPOINTS"] = options.etcd
     server = programs / "milvus"
     os.execve(server, [str(server), "run", "standalone"], environment)
 

@@ -49,9 +49,14 @@ pub struct Cluster {
 impl Cluster {
     /// Starts three nodes and waits until a write goes through each of them.
     pub async fn start(lab: &Lab, side: Side) -> Result<Self> {
+        Self::start_with(lab, side, "").await
+    }
+
+    /// The same with further sections for Roost's configuration files.
+    pub async fn start_with(lab: &Lab, side: Side, settings: &str) -> Result<Self> {
         let home = tempfile::Builder::new().prefix("roost-bench-").tempdir_in(&lab.data)?;
         let Started { servers, endpoints, internal } = match side {
-            Side::Roost => start_roost(lab, home.path())?,
+            Side::Roost => start_roost(lab, home.path(), settings)?,
             Side::Etcd => start_etcd(home.path())?,
         };
         let mut cluster = Cluster { side, servers, endpoints, internal, home };
@@ -176,8 +181,8 @@ fn start_etcd(home: &Path) -> Result<Started> {
     Ok(Started { servers, endpoints: pairs.iter().map(|(client, _)| local(*client)).collect(), internal: Vec::new() })
 }
 
-/// Its defaults, and the etcd API.
-fn start_roost(lab: &Lab, home: &Path) -> Result<Started> {
+/// Its defaults, the etcd API, and what else is set.
+fn start_roost(lab: &Lab, home: &Path, settings: &str) -> Result<Started> {
     let clients_and_peers = port_pairs()?;
     let internal_and_http = port_pairs()?;
     let mut members = String::new();
@@ -193,7 +198,7 @@ fn start_roost(lab: &Lab, home: &Path) -> Result<Started> {
             "node: {{ id: {id}, data_dir: \"{}\" }}\n\
              listen:\n  client: \"127.0.0.1:{client}\"\n  internal: \"127.0.0.1:{internal}\"\n  \
              peer: \"127.0.0.1:{peer}\"\n  http: \"127.0.0.1:{http}\"\n\
-             etcd: {{ enabled: true }}\n\
+             etcd: {{ enabled: true }}\n{settings}\
              cluster:\n  secret: \"{}\"\n  initial_members:\n{members}",
             home.join(format!("data{id}")).display(),
             "b".repeat(64),

@@ -1,5 +1,6 @@
 //! What is measured. Each workload measures one side at a time, on servers that it starts and stops.
 
+mod catalogue;
 mod check_perf;
 mod collections;
 mod create_collection;
@@ -11,6 +12,7 @@ mod machine;
 mod puts;
 mod reads;
 mod restart;
+mod root_coord;
 mod timestamps;
 mod watch;
 mod writes;
@@ -48,12 +50,16 @@ pub enum Workload {
     CheckPerf,
     /// CreateCollection of a stock Milvus on the cluster.
     CreateCollection,
+    /// RootCoord asked directly, beside the one of a stock Milvus with its embedded etcd.
+    RootCoord,
+    /// Rates, idle nodes and starts with many collections; permission checks. Roost only.
+    Catalogue,
     /// CPU time with many watchers and leases of which nothing happens.
     Idle,
 }
 
 impl Workload {
-    pub const ALL: [Workload; 12] = [
+    pub const ALL: [Workload; 14] = [
         Workload::Machine,
         Workload::Writes,
         Workload::Reads,
@@ -66,11 +72,20 @@ impl Workload {
         Workload::CheckPerf,
         Workload::Idle,
         Workload::CreateCollection,
+        Workload::RootCoord,
+        Workload::Catalogue,
     ];
 
     /// Those whose time does not shrink with their size.
     pub fn is_long(self) -> bool {
-        matches!(self, Workload::CheckPerf | Workload::Idle | Workload::CreateCollection)
+        matches!(
+            self,
+            Workload::Catalogue
+                | Workload::CheckPerf
+                | Workload::RootCoord
+                | Workload::Idle
+                | Workload::CreateCollection
+        )
     }
 
     /// What bounds the workload whichever side is measured: the machine's own limits, or the client's.
@@ -97,6 +112,9 @@ impl Workload {
             Workload::Growth => growth::run(lab, side).await,
             Workload::CheckPerf => check_perf::run(lab, side).await,
             Workload::CreateCollection => create_collection::run(lab, side).await,
+            Workload::RootCoord => root_coord::run(lab, side).await,
+            Workload::Catalogue if side == Side::Roost => catalogue::run(lab).await,
+            Workload::Catalogue => Ok(Vec::new()),
             Workload::Idle => idle::run(lab, side).await,
         }
     }
