@@ -28,3 +28,5 @@ MILVUS_VENV=${ROOST_MILVUS_VENV:-$CACHE/roost-milvus-venv}
 BIN_DIR=${ROOST_BIN_DIR:-$CARGO_TARGET_DIR/release}
 # shellcheck disable=SC2034 # used by the scripts that source this
 ROOSTD=$BIN_DIR/roostd ROOSTCTL=$BIN_DIR/roostctl PYTHON=$VENV/bin/python MILVUS_PYTHON=$MILVUS_VENV/bin/python
+# shellcheck disable=SC2034
+NEWEST_PYTHON=$NEWEST_VENV/bin/python
