@@ -49,6 +49,8 @@ pub async fn desk_on(replica: Arc<SoloReplica>, security: Security) -> Desk {
     let (hasher, security) = (Hasher::new(4), Arc::new(security));
     let accounts = Accounts::new(ledger, hasher.clone(), security.clone());
     let book = PolicyBook::new(replica.clone());
+    // As on a node that runs before its cluster has any user.
+    book.current().unwrap();
     let guard = Guard::new(replica.clone(), book.clone(), hasher.clone(), security.clone());
     let root = RootTask::new(replica.clone(), proposer, hasher, security);
     root.make(Reign { term: 1 }).await.unwrap();

@@ -79,7 +79,7 @@ impl AccessCommand {
     }
 
     pub(in crate::state) fn apply(&self, step: &mut Step<'_, '_>) -> Outcome {
-        found(step.txn)?;
+        found(step)?;
         match self {
             AccessCommand::CreateRoot(command) => command.apply(step),
             AccessCommand::CreateUser(command) => command.apply(step),

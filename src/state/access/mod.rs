@@ -23,8 +23,9 @@ pub use user::{CreateRoot, CreateUser, DropUser, UpdateUser};
 
 pub(super) use grant::{forget_object, rename_object};
 
+use super::Event;
 use super::limits::MAX_NAME_BYTES;
-use super::step::Refusal;
+use super::step::{Refusal, Step};
 use super::table::Name;
 use super::tables::{ACCESS_TOTALS, PRIVILEGE_GROUPS, ROLE_USERS, ROLES, USER_ROLES, USERS};
 use crate::error::Rejection;
@@ -45,21 +46,22 @@ pub fn is_built_in(role: &str) -> bool {
 }
 
 /// Writes the built-in roles before the first command of all that asks for any.
-fn found(txn: &mut Txn<'_>) -> io::Result<store::AccessTotals> {
-    if let Some(totals) = ACCESS_TOTALS.get(txn, &())? {
-        return Ok(totals);
+fn found(step: &mut Step<'_, '_>) -> io::Result<()> {
+    if ACCESS_TOTALS.get(step.txn, &())?.is_some() {
+        return Ok(());
     }
     for role in [ADMIN, PUBLIC] {
-        ROLES.put(txn, &role.to_owned(), &store::Role::default());
+        ROLES.put(step.txn, &role.to_owned(), &store::Role::default());
     }
-    let totals = store::AccessTotals { roles: 2, ..store::AccessTotals::default() };
-    ACCESS_TOTALS.put(txn, &(), &totals);
-    Ok(totals)
+    ACCESS_TOTALS.put(step.txn, &(), &store::AccessTotals { roles: 2, ..store::AccessTotals::default() });
+    // Whoever read the tables before has no such roles.
+    step.events.push(Event::Access(AccessEvent::Everything));
+    Ok(())
 }
 
 /// Changes the counts, which neither fall below zero nor overflow.
 fn count(txn: &mut Txn<'_>, with: impl FnOnce(&mut store::AccessTotals) -> Option<()>) -> io::Result<()> {
-    let mut totals = found(txn)?;
+    let mut totals = ACCESS_TOTALS.get(txn, &())?.ok_or_else(|| ACCESS_TOTALS.missing(&()))?;
     let wrong = || ACCESS_TOTALS.corrupt(&ACCESS_TOTALS.key(&()), "a count would leave its range");
     with(&mut totals).ok_or_else(wrong)?;
     ACCESS_TOTALS.put(txn, &(), &totals);
