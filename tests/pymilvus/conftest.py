@@ -34,6 +34,7 @@ def cluster(tmp_path_factory):
     _cluster = LocalCluster(tmp_path_factory.mktemp("roost"))
     try:
         _cluster.command("up")
+        _cluster.wait_for_apply_version()
         yield _cluster
     finally:
         # The logs of a failure are worth keeping; pytest names the directory.
@@ -46,6 +47,7 @@ def phase(request, cluster):
         kill_the_leader_while_writing(cluster)
     elif request.param == "killed_back":
         cluster.command("up")
+        cluster.wait_for_apply_version()
         cluster.wait_for_clients()
     return request.param
 

@@ -83,6 +83,17 @@ class LocalCluster:
                     self._clients.pop(node, None)
                     time.sleep(0.2)
 
+    def wait_for_apply_version(self) -> None:
+        """Until a new cluster does all that its nodes can: not before every one has told its version."""
+        deadline = time.monotonic() + RECONNECT_SECONDS
+        while True:
+            nodes = json.loads(self.command("ctl", "-o", "json", "cluster", "status"))["nodes"]
+            told = [node["status"] for node in nodes]
+            if all(own and own["apply_version"] == own["apply_version_supported"] for own in told):
+                return
+            assert time.monotonic() < deadline, told
+            time.sleep(0.1)
+
     def logs(self) -> str:
         return self.command("logs")
 

@@ -25,6 +25,7 @@ def secured(tmp_path_factory):
     cluster = LocalCluster(tmp_path_factory.mktemp("secured"), ROOST_SECURITY_AUTHORIZATION_ENABLED="true")
     try:
         cluster.command("up")
+        cluster.wait_for_apply_version()
         wait_for_root(cluster)
         yield cluster
     finally:

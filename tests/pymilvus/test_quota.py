@@ -27,6 +27,7 @@ def limited(tmp_path_factory):
     cluster = LocalCluster(tmp_path_factory.mktemp("limited"), **RATES)
     try:
         cluster.command("up")
+        cluster.wait_for_apply_version()
         cluster.wait_for_clients()
         yield cluster
     finally:
