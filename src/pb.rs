@@ -1,6 +1,6 @@
 //! The wire: what build.rs generated from `proto/`, one module for each package.
-//! `common`, `schema`, `milvus`, `internal`, `rootcoord` and `proxy` are Milvus 2.6's contract, `etcd` is etcd v3's;
-//! `admin`, `relay`, `tso` and `store` are Roost's own.
+//! `common`, `schema`, `milvus`, `internal`, `rootcoord`, `proxy`, `streaming`, `messages` and `rg` are Milvus 2.6's
+//! contract, `etcd` is etcd v3's; `admin`, `relay`, `tso` and `store` are Roost's own.
 
 /// Generated code names sibling packages by relative paths, so it keeps the packages' own nesting.
 #[allow(clippy::all, clippy::pedantic, missing_docs, rustdoc::all, unreachable_pub, reason = "generated code")]
@@ -8,7 +8,7 @@ mod packages {
     include!(concat!(env!("OUT_DIR"), "/packages.rs"));
 }
 
-pub use packages::milvus::proto::{common, internal, milvus, proxy, rootcoord, schema};
+pub use packages::milvus::proto::{common, internal, messages, milvus, proxy, rg, rootcoord, schema, streaming};
 pub use packages::roost::access::v1 as access;
 pub use packages::roost::admin::v1 as admin;
 pub use packages::roost::relay::v1 as relay;
