@@ -20,6 +20,7 @@ pub mod gateway;
 pub mod handler;
 pub mod health;
 pub mod http;
+pub mod introduce;
 pub mod leader;
 pub mod ledger;
 pub mod limits;

@@ -8,10 +8,6 @@ use std::time::Instant;
 use futures::future::join_all;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
-use tonic::metadata::AsciiMetadataValue;
-use tonic::service::Interceptor;
-use tonic::service::interceptor::InterceptedService;
-use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Request, Response, Status};
 
 use super::board::ProxyLine;
@@ -19,6 +15,7 @@ use super::changes::of_database;
 use super::departed::Departed;
 use super::session::Session;
 use super::stale::{Pending, Stale, StaleMeta};
+use crate::introduce::{Introduced, dial};
 use crate::leader::tso::Oracle;
 use crate::limits;
 use crate::pb::common::{self, MsgBase, MsgType};
@@ -68,7 +65,7 @@ enum Error {
     Here(String),
 }
 
-type Client = ProxyClient<InterceptedService<Channel, Introduce>>;
+type Client = ProxyClient<Introduced>;
 
 impl Link {
     /// A proxy of which nothing is known has everything to forget.
@@ -138,13 +135,8 @@ impl Link {
     }
 
     fn client(&self, cluster: &str) -> Result<Client, tonic::transport::Error> {
-        let channel = Endpoint::from_shared(format!("http://{}", self.session.address))?
-            .connect_timeout(limits::PROXY_CALL_WAIT)
-            .tcp_nodelay(true)
-            .http2_keep_alive_interval(limits::KEEPALIVE_INTERVAL)
-            .keep_alive_timeout(limits::KEEPALIVE_TIMEOUT)
-            .connect_lazy();
-        Ok(ProxyClient::with_interceptor(channel, Introduce::new(cluster, self.session.id)))
+        let Session { id, address, .. } = &self.session;
+        Ok(ProxyClient::new(dial(cluster, *id, address, limits::PROXY_CALL_WAIT)?))
     }
 
     /// What could not be told waits for the next time.
@@ -264,28 +256,5 @@ async fn answered(call: impl Future<Output = Result<Response<common::Status>, St
             common::Status { code: 0, .. } => Ok(()),
             common::Status { code, reason, .. } => Err(Error::Refused { code, reason }),
         },
-    }
-}
-
-/// Shows the proxy that it is meant, as Milvus' processes do among themselves.
-#[derive(Clone)]
-pub struct Introduce {
-    cluster: Option<AsciiMetadataValue>,
-    server_id: AsciiMetadataValue,
-}
-
-impl Introduce {
-    fn new(cluster: &str, server_id: i64) -> Self {
-        Introduce { cluster: cluster.parse().ok(), server_id: server_id.into() }
-    }
-}
-
-impl Interceptor for Introduce {
-    fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
-        if let Some(cluster) = &self.cluster {
-            request.metadata_mut().insert("cluster", cluster.clone());
-        }
-        request.metadata_mut().insert("serverid", self.server_id.clone());
-        Ok(request)
     }
 }
