@@ -3,6 +3,7 @@
 
 mod admin;
 mod etcd;
+mod policy;
 mod proxies;
 mod server;
 mod watch;
@@ -11,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 pub use admin::*;
 pub use etcd::*;
+pub use policy::*;
 pub use proxies::*;
 pub use server::*;
 pub use watch::*;

@@ -2,8 +2,13 @@
 //! no clock, no randomness, no I/O, so the same view gives the same plan on every leader. The balancer executes plans;
 //! an operator may ask for one without that it is executed.
 
+mod affinity;
 mod fair;
+mod layout;
 mod registry;
+mod search;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 
