@@ -38,6 +38,7 @@ pub mod rootcoord;
 pub mod server;
 pub mod shutdown;
 pub mod state;
+pub mod streamingcoord;
 pub mod telemetry;
 #[cfg(test)]
 pub mod testing;
