@@ -149,6 +149,12 @@ impl Layout {
         }
     }
 
+    /// How near a channel is to what one node has; the cost of it.
+    pub fn nearness_to(&self, item: usize, node: usize) -> f64 {
+        let there = |(other, _): &&(u32, f64)| self.items[*other as usize].node == Some(node);
+        self.affinity * self.items[item].near.iter().filter(there).map(|(_, same)| same).sum::<f64>()
+    }
+
     /// How near two channels are to each other; the cost of it.
     pub fn pair(&self, one: usize, other: usize) -> f64 {
         let near = &self.items[one].near;

@@ -3,6 +3,7 @@
 //! an operator may ask for one without that it is executed.
 
 mod affinity;
+mod exchange;
 mod fair;
 mod layout;
 mod registry;

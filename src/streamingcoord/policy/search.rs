@@ -1,12 +1,16 @@
 //! Finds a cheap layout. What has no node is placed one by one, the largest first, and then shifted for as long as that
 //! lowers the cost; channels that have a node are moved or swapped a few at a time, if that is worth it.
 
+use super::exchange::{Undo, exchange};
 use super::layout::{Hold, Layout};
 
 /// What differs by less is the same, whatever the order of additions was.
 const EPSILON: f64 = 1e-9;
 /// Possible moves that are looked at while freshly placed channels are shifted: it bounds the time of a plan.
 const SHIFT_LOOKS_MAX: usize = 4_000_000;
+/// Orders in which channels are placed, and for how large a product of channels and nodes, squared.
+const ORDERS_MAX: usize = 64;
+const ORDER_LOOKS_MAX: usize = 1_000_000;
 /// A swap is looked for between all nodes up to so many; beyond, between those with the most and the fewest vchannels.
 const SWAP_NODES_MAX: usize = 8;
 /// Channels of one node that are looked at for a swap.
@@ -25,16 +29,59 @@ struct Step {
     gain: f64,
 }
 
-/// Places what has no node, the largest first, each where it costs least; then shifts it to where it costs less.
+/// Places what has no node, the largest first, each where it costs least; then shifts it to where it costs less. Where
+/// there is time, other orders are tried as well, because what is placed first decides much.
 pub fn place(layout: &mut Layout) {
     let mut free: Vec<usize> = (0..layout.items.len()).filter(|item| layout.items[*item].hold == Hold::Free).collect();
+    if free.is_empty() {
+        return;
+    }
     free.sort_by(|a, b| layout.items[*b].vchannels.total_cmp(&layout.items[*a].vchannels).then(a.cmp(b)));
+    place_in_order(layout, &free);
+    let (mut best, mut cost) = (places(layout, &free), layout.cost());
+    let looks = free.len() * layout.nodes.len();
+    let orders = (ORDER_LOOKS_MAX / (looks * looks)).min(ORDERS_MAX);
+    let mut order = free.clone();
+    let mut numbers = Numbers(1);
+    for _ in 0..orders {
+        numbers.shuffle(&mut order);
+        free.iter().for_each(|item| layout.lay(*item, None));
+        place_in_order(layout, &order);
+        let other = layout.cost();
+        if other < cost - EPSILON {
+            (best, cost) = (places(layout, &free), other);
+        }
+    }
+    free.iter().zip(best.drain(..)).for_each(|(item, node)| layout.lay(*item, node));
+}
+
+fn place_in_order(layout: &mut Layout, order: &[usize]) {
     let mut near = Vec::new();
-    for item in &free {
+    for item in order {
         let best = best_node(layout, *item, &mut near).map(|(node, _)| node);
         layout.lay(*item, best);
     }
-    shift(layout, &free);
+    shift(layout, order);
+}
+
+fn places(layout: &Layout, items: &[usize]) -> Vec<Option<usize>> {
+    items.iter().map(|item| layout.items[*item].node).collect()
+}
+
+/// Numbers without a pattern that matters here, the same ones every time (Knuth's constants for 64 bits).
+struct Numbers(u64);
+
+impl Numbers {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        self.0 >> 33
+    }
+
+    fn shuffle(&mut self, items: &mut [usize]) {
+        for end in (1..items.len()).rev() {
+            items.swap(end, (self.next() % (end as u64 + 1)) as usize);
+        }
+    }
 }
 
 /// Moves and swaps freshly placed channels until nothing gets cheaper by it.
@@ -84,22 +131,35 @@ pub fn rebalance(layout: &mut Layout, tolerance: f64, max_step: usize) {
     let worth = tolerance.max(EPSILON);
     for _ in 0..SERIES_MAX {
         let away = layout.items.iter().filter(|item| item.hold == Hold::Movable && item.node != item.home).count();
-        let (steps, gain) = best_series(layout, max_step, max_step.saturating_sub(away));
-        if gain <= worth {
-            steps.into_iter().rev().for_each(|(item, from)| layout.lay(item, from));
+        let held = max_step.saturating_sub(away);
+        let exchanged = exchange(layout, &open_items(layout), max_step, held, EPSILON).unwrap_or_default();
+        if worth_it(layout, exchanged, worth) {
+            continue;
+        }
+        let series = best_series(layout, max_step, held);
+        if !worth_it(layout, series, worth) {
             return;
         }
     }
 }
 
-/// A channel, and the node that it was on.
-type Undo = (usize, Option<usize>);
+/// Undoes what gains too little.
+fn worth_it(layout: &mut Layout, (steps, gain): (Vec<Undo>, f64), worth: f64) -> bool {
+    if gain <= worth {
+        steps.into_iter().rev().for_each(|(item, from)| layout.lay(item, from));
+    }
+    gain > worth
+}
+
+fn open_items(layout: &Layout) -> Vec<bool> {
+    layout.items.iter().map(|item| item.hold != Hold::Fixed).collect()
+}
 
 /// Takes the best steps one after the other, dear ones too, because a later one may make up for them, and goes back to
 /// where the cost was least. Moves at most `length` channels, `held` of which may have a node that they could stay on.
 /// How to undo the steps, and by how much they lower the cost.
 fn best_series(layout: &mut Layout, length: usize, mut held: usize) -> (Vec<Undo>, f64) {
-    let mut open: Vec<bool> = layout.items.iter().map(|item| item.hold != Hold::Fixed).collect();
+    let mut open = open_items(layout);
     let (mut taken, mut gain): (Vec<Undo>, f64) = (Vec::new(), 0.0);
     let (mut best_length, mut best_gain) = (0, 0.0);
     while taken.len() < length {

@@ -6,22 +6,26 @@ use super::super::Weights;
 use super::super::layout::Layout;
 use super::*;
 
-/// The least cost of all ways to lay the channels out.
-fn best_cost(view: &ClusterView) -> f64 {
+/// The least cost of all ways to lay the channels out that move at most so many of those that have a node.
+fn best_cost(view: &ClusterView, moves: usize) -> f64 {
     let mut layout = Layout::new(view, Weights::default(), false);
     let mut best = f64::INFINITY;
-    lay_from(&mut layout, 0, &mut best);
+    lay_from(&mut layout, 0, moves, &mut best);
     best
 }
 
-fn lay_from(layout: &mut Layout, item: usize, best: &mut f64) {
+fn lay_from(layout: &mut Layout, item: usize, moves: usize, best: &mut f64) {
     if item == layout.items.len() {
         *best = best.min(layout.cost());
         return;
     }
+    let home = layout.items[item].home;
     for node in 0..layout.nodes.len() {
-        layout.lay(item, Some(node));
-        lay_from(layout, item + 1, best);
+        let moved = usize::from(home.is_some_and(|home| home != node));
+        if moved <= moves {
+            layout.lay(item, Some(node));
+            lay_from(layout, item + 1, moves - moved, best);
+        }
     }
 }
 
@@ -44,15 +48,16 @@ fn small_cluster(owned: bool) -> impl Strategy<Value = ClusterView> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(96))]
 
-    /// Within a twentieth of the best, or a difference for which nothing would be moved.
+    /// Within a twentieth of the best.
     #[test]
     fn a_first_layout_is_nearly_the_best(view in small_cluster(false)) {
-        let (found, best) = (plan(&view).cost_after, best_cost(&view));
-        prop_assert!(found <= best * 1.05 + 0.001, "{found} where {best} is possible");
+        let (found, best) = (plan(&view).cost_after, best_cost(&view, 0));
+        prop_assert!(found <= best * 1.05 + 1e-9, "{found} where {best} is possible");
     }
 
+    /// No three moves would have lowered the cost by more than the tolerance.
     #[test]
-    fn repeated_plans_come_near_to_the_best(view in small_cluster(true)) {
+    fn repeated_plans_leave_nothing_to_do(view in small_cluster(true)) {
         let mut view = view;
         let settings = Settings::default();
         let mut found = f64::NAN;
@@ -61,8 +66,8 @@ proptest! {
             found = plan.cost_after;
             view = after(&view, &plan);
         }
-        let best = best_cost(&view);
-        prop_assert!(found <= best * 1.05 + settings.tolerance, "{found} where {best} is possible");
+        let best = best_cost(&view, settings.max_step);
+        prop_assert!(found <= best + settings.tolerance + 1e-9, "{found} where {best} is possible");
     }
 }
 

@@ -97,7 +97,9 @@ fn a_node_that_joins_gets_a_few_channels_at_a_time() {
         rounds.push(plan.moves.len());
         view = after(&view, &plan);
     }
-    assert_eq!((rounds, counts(&view)), (vec![3, 2], vec![6, 5, 5]));
+    let mut counts = counts(&view);
+    counts.sort_unstable();
+    assert_eq!((rounds, counts), (vec![3, 2], vec![5, 5, 6]));
 }
 
 #[test]
@@ -159,7 +161,7 @@ fn without_a_node_that_may_take_it_a_channel_waits() {
 
 #[test]
 fn an_operators_order_is_obeyed_once_it_can_be() {
-    let mut view = laid_out(&[3, 3]);
+    let mut view = laid_out(&[4, 2]);
     view.channels[0].pinned = Some(2);
     view.channels[0].movable = false;
     let plan_now = plan(&view);
