@@ -38,11 +38,20 @@ pub struct Transport {
     pub(super) no_progress: Duration,
     /// Deadline of a vote or transfer call.
     pub(super) call_timeout: Duration,
+    /// The last index that any peer was told to be committed.
+    told_commit: Arc<AtomicU64>,
 }
 
 impl Transport {
     pub fn new(identity: Arc<Identity>, dial: Dial, no_progress: Duration, call_timeout: Duration) -> Self {
-        Transport { identity, channels: Arc::new(Channels::new(dial)), no_progress, call_timeout }
+        let (channels, told_commit) = (Arc::new(Channels::new(dial)), Arc::new(AtomicU64::new(0)));
+        Transport { identity, channels, no_progress, call_timeout, told_commit }
+    }
+
+    /// The last index that this node, as a leader, has told any peer to be committed; 0: none. No peer shows what lies
+    /// above it.
+    pub fn told_commit(&self) -> u64 {
+        self.told_commit.load(Ordering::SeqCst)
     }
 
     /// A client of `target`. Nothing is sent yet.
@@ -136,7 +145,11 @@ impl PeerClient {
         S: Stream<Item = AppendEntriesRequest<TypeConfig>> + OptionalSend + Unpin + 'static,
     {
         let sent = Arc::new(AtomicU64::new(0));
-        let counted = sent.clone();
+        let (counted, told_commit) = (sent.clone(), self.transport.told_commit.clone());
+        let input = input.inspect(move |request| {
+            let index = request.leader_commit.map_or(0, |id| id.index());
+            told_commit.fetch_max(index, Ordering::SeqCst);
+        });
         // An entry that cannot be encoded ends the stream; openraft then starts over and reports the storage error.
         let outbound = input.map(append_message).take_while(|message| std::future::ready(message.is_ok())).filter_map(
             move |message| {

@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use roost_raft::error::ReadError;
-use roost_raft::kv::Read;
+use roost_raft::kv::{Read, Space};
 use tokio::time::Instant;
 
-use super::harness::{Cluster, eventually, proposal};
+use super::harness::{Cluster, TestHost, eventually, proposal};
 use crate::support::Op;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -24,6 +24,38 @@ async fn what_is_written_is_read_on_every_node() {
     cluster.propose(&Op::Delete(b"key".to_vec())).await;
     assert_eq!(cluster.read(2, "key").await, None);
     cluster.agree([1, 2, 3]).await;
+}
+
+/// A follower may apply an entry before the leader does, which needs no word from Raft to know that it leads.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_leader_shows_whatever_a_follower_has_shown() {
+    const READS: usize = 2_000;
+    let cluster = Cluster::start(3).await;
+    let (leader, follower) = (cluster.leader().await, cluster.host(cluster.follower().await));
+    cluster.propose(&Op::put("count", "0")).await;
+    let counted = async |host: &TestHost| -> u64 {
+        eventually("a linearizable read", async || {
+            host.read_barrier(Instant::now() + Duration::from_secs(3)).await.ok()?;
+            let count = host.view().unwrap().get(Space::STATE, b"count").unwrap().unwrap();
+            Some(String::from_utf8(count).unwrap().parse().unwrap())
+        })
+        .await
+    };
+    let counting = {
+        let leader = leader.clone();
+        tokio::spawn(async move {
+            for count in 1u64.. {
+                // Whatever becomes of it: the counts that are seen only grow.
+                let _ = leader.propose(proposal(&Op::put("count", count.to_string()))).await;
+            }
+        })
+    };
+    for _ in 0..READS {
+        let shown = counted(&follower).await;
+        let now = counted(&leader).await;
+        assert!(now >= shown, "the leader shows {now} after a follower showed {shown}");
+    }
+    counting.abort();
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,5 +1,5 @@
-//! RootCoord, asked as Milvus' own nodes ask it: Roost's on three nodes beside a stock Milvus' on its embedded etcd,
-//! which replicates nothing.
+//! RootCoord, asked as Milvus' own nodes ask it, which is the one coordinator whose session key is published: Roost's
+//! leader of three nodes beside a stock Milvus' on its embedded etcd, which replicates nothing.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -56,7 +56,10 @@ const fn metric(workload: &'static str, unit: &'static str, goal: Goal) -> Metri
 pub async fn run(lab: &Lab, side: Side) -> Result<Vec<Sample>> {
     let (mut cluster, mut milvus) = (None, None);
     let addresses = match side {
-        Side::Roost => cluster.insert(Cluster::start(lab, side).await?).internal().to_vec(),
+        Side::Roost => {
+            let cluster = cluster.insert(Cluster::start(lab, side).await?);
+            vec![cluster.internal()[cluster.leader().await?].clone()]
+        }
         Side::Etcd => vec![milvus.insert(Milvus::start_with_its_own_etcd(lab).await?).root_coord().to_owned()],
     };
     let channels = connect_all(&addresses, CONNECTIONS).await?;
