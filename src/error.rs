@@ -129,6 +129,8 @@ pub enum Rejection {
     IndexInTheWay { index: String, detail: String },
     /// Nothing is measured under that name.
     MetricNotFound { metric: String },
+    /// No such worker node, or it is dead.
+    NodeNotFound { node: i64 },
 }
 
 impl Rejection {
@@ -278,6 +280,7 @@ impl Rejection {
             }
             FieldNotFound { field } => kind::FIELD_NOT_FOUND.field("field", field),
             ResourceGroupNotFound { group } => kind::RESOURCE_GROUP_NOT_FOUND.field("rg", group),
+            NodeNotFound { node } => kind::NODE_NOT_FOUND.field("node", node),
             MetricNotFound { metric } => kind::METRIC_NOT_FOUND.field("metric", metric),
             NotAuthenticated { detail } => kind::NOT_AUTHENTICATED.detail(detail),
             NotPermitted { detail } => kind::NOT_PERMITTED.detail(detail),

@@ -94,6 +94,7 @@ fn frees_space(command: &Command) -> bool {
         Command::Keyspace(command) => command.frees_space(),
         Command::Collection(command) => command.frees_space(),
         Command::Access(command) => command.frees_space(),
+        Command::Worker(command) => command.frees_space(),
         _ => false,
     }
 }

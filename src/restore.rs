@@ -4,8 +4,8 @@
 //! Sessions go: a restored node takes a new boot number from its own clock, and if that clock is behind the old one's,
 //! a session kept would tell it for ever that its requests are too old. No late copy of an old request can come:
 //! forwarded calls name their cluster. The etcd key space goes on at a revision that the old cluster never reached, and
-//! its history is given up, so that a watcher from before is told to read anew instead of missing something. Leases
-//! stay.
+//! its history is given up, so that a watcher from before is told to read anew instead of missing something; so it is
+//! with worker nodes, whose server ids are skipped too. Leases stay.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -17,7 +17,7 @@ use roost_raft::types::{Member, NodeId};
 
 use crate::pb::store::{Clock, IdCounter};
 use crate::state::tables::{CLOCK, ID_COUNTER, REPLIES, REPLY_PAGES, RETIRED, SESSIONS};
-use crate::state::{View, keyspace};
+use crate::state::{View, keyspace, worker};
 
 /// Ids that are left out: more than any cluster gives out between its last backup and its loss.
 const ID_MARGIN: i64 = 1 << 40;
@@ -45,6 +45,7 @@ pub fn restore(request: &Restore) -> io::Result<Restored> {
 
 fn rewrite(txn: &mut Txn<'_>) -> io::Result<()> {
     skip_ids(txn)?;
+    worker::skip_revisions(txn, REVISION_MARGIN.unsigned_abs())?;
     keyspace::skip_revisions(txn, REVISION_MARGIN)?;
     end_sessions(txn)
 }

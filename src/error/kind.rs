@@ -117,6 +117,7 @@ pub(super) static DATABASE_LIMIT: Kind =
     Kind::input(801, "exceeded the limit number of database").grpc(Code::ResourceExhausted);
 pub(super) static DATABASE_INVALID_NAME: Kind = Kind::input(802, "invalid database name");
 pub(super) static METRIC_NOT_FOUND: Kind = Kind::fault(1200, "metric not found").grpc(Code::InvalidArgument);
+pub(super) static NODE_NOT_FOUND: Kind = Kind::fault(901, "node not found").grpc(Code::FailedPrecondition);
 pub(super) static NODE_NOT_MATCH: Kind =
     Kind::fault(904, "node not match").legacy(ErrorCode::NodeIdNotMatch).grpc(Code::FailedPrecondition);
 

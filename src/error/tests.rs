@@ -220,6 +220,15 @@ fn table() -> Vec<(Rejection, i32, &'static str, bool, bool, ErrorCode, Code)> {
             NodeIdNotMatch,
             Code::FailedPrecondition,
         ),
+        (
+            R::NodeNotFound { node: 7 },
+            901,
+            "node not found[node=7]",
+            false,
+            false,
+            UnexpectedError,
+            Code::FailedPrecondition,
+        ),
         (R::invalid("why"), 1100, "why: invalid parameter", false, true, IllegalArgument, Code::InvalidArgument),
         (
             R::ParameterUnexpected { expected: text("number"), actual: text("x"), detail: text("") },
@@ -507,6 +516,7 @@ const STORED: &[&str] = &[
     "Denied",
     "IndexInTheWay",
     "MetricNotFound",
+    "NodeNotFound",
 ];
 
 #[test]

@@ -63,7 +63,8 @@ pub fn stale_after(view: &View<'_>, event: &Event) -> io::Result<Vec<Stale>> {
         | Event::KeysChanged(_)
         | Event::HistoryCompacted { .. }
         | Event::LeaseGranted { .. }
-        | Event::LeaseEnded { .. } => Vec::new(),
+        | Event::LeaseEnded { .. }
+        | Event::WorkerChanged { .. } => Vec::new(),
     };
     Ok(things)
 }

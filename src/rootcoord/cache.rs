@@ -240,7 +240,8 @@ fn changed(event: &Event) -> Option<i64> {
         | Event::IndexDropped { .. }
         | Event::LoadChanged { .. }
         | Event::LoadEnded { .. }
-        | Event::Access(_) => None,
+        | Event::Access(_)
+        | Event::WorkerChanged { .. } => None,
     }
 }
 

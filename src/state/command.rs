@@ -16,6 +16,7 @@ pub use super::partition::{CreatePartition, DropPartition};
 pub use super::property::AlterCollectionProperties;
 use super::step::{Outcome, Step};
 pub use super::tso::ExtendTso;
+pub use super::worker::WorkerCommand;
 
 /// Stored in the log by the variant's place: append variants, never reorder, change or remove one.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -36,6 +37,7 @@ pub enum Command {
     Index(IndexCommand),
     Load(LoadCommand),
     Access(AccessCommand),
+    Worker(WorkerCommand),
 }
 
 impl Command {
@@ -58,6 +60,7 @@ impl Command {
             | Command::Index(_)
             | Command::Load(_)
             | Command::Access(_) => 4,
+            Command::Worker(_) => 6,
         }
     }
 
@@ -80,6 +83,7 @@ impl Command {
             Command::Index(command) => command.name(),
             Command::Load(command) => command.name(),
             Command::Access(command) => command.name(),
+            Command::Worker(command) => command.name(),
         }
     }
 
@@ -102,6 +106,7 @@ impl Command {
             Command::Index(command) => command.apply(step),
             Command::Load(command) => command.apply(step),
             Command::Access(command) => command.apply(step),
+            Command::Worker(command) => command.apply(step),
         }
     }
 }
@@ -126,6 +131,7 @@ impl fmt::Display for Command {
             Command::Index(command) => command.fmt(f),
             Command::Load(command) => command.fmt(f),
             Command::Access(command) => command.fmt(f),
+            Command::Worker(command) => command.fmt(f),
         }
     }
 }

@@ -62,9 +62,15 @@ impl Entry {
         const PUT: u8 = 0;
         const COMPACT: u8 = 3;
         const GRANT_LEASE: u8 = 4;
+        /// The places of `Command::Worker`, and in it of what looks at all workers or ends leases.
+        const WORKER: u8 = 16;
+        const FOUND: u8 = 0;
+        const FREEZE: u8 = 3;
+        const LEAVE: u8 = 4;
         match codec::decode_front::<Front<'_>>(bytes) {
             Ok((_, [KEYSPACE, command, ..])) => !matches!(*command, PUT | COMPACT | GRANT_LEASE),
             Ok((_, [DROP_COLLECTION, ..] | [COLLECTION, RENAME, ..] | [ACCESS, DROP_ROLE | RESTORE, ..])) => true,
+            Ok((_, [WORKER, FOUND | FREEZE | LEAVE, ..])) => true,
             _ => false,
         }
     }

@@ -110,4 +110,8 @@ pub enum Event {
     },
     /// Users, roles, grants, privilege groups.
     Access(AccessEvent),
+    /// It registered, is another, was drained or frozen, or is gone: one of its roles.
+    WorkerChanged {
+        id: i64,
+    },
 }

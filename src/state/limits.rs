@@ -93,6 +93,20 @@ pub const MAX_CONDITION_BYTES: usize = 1024;
 /// Keys and values above this do not travel in an event: it is held for every subscriber.
 pub const MAX_EVENT_BYTES: usize = 16 << 10;
 
+/// Worker nodes in the cluster: whoever plans looks at all of them.
+pub const MAX_WORKERS: usize = 4096;
+/// The value of a session key. Milvus' own are some hundred bytes.
+pub const MAX_SESSION_BYTES: usize = 64 << 10;
+/// Labels of one worker.
+pub const MAX_WORKER_LABELS: usize = 64;
+/// The version of a worker, or the value of one of its labels.
+pub const MAX_WORKER_TEXT_BYTES: usize = 1024;
+/// The name of a registration: a random number is 16 bytes.
+pub const MAX_WORKER_REQUEST_BYTES: usize = 64;
+/// How long a worker may be silent, in seconds. Deadlines are kept in whole seconds, and the shortest lease is of two.
+pub const MIN_WORKER_TTL_S: i64 = 2;
+pub const MAX_WORKER_TTL_S: i64 = 3600;
+
 /// Things of a dropped collection that one entry deletes.
 pub const ERASED_ROWS: usize = 256;
 

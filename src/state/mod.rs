@@ -45,6 +45,10 @@
 //! | 0x76 | group's grant         | group n, the grant          | `Present`        |
 //! | 0x77 | privilege group       | name                        | `PrivilegeGroup` |
 //! | 0x78 | access totals         |                             | `AccessTotals`   |
+//! | 0xa0 | worker                | server id i64, role u8      | `Worker`         |
+//! | 0xa1 | worker book           |                             | `WorkerBook`     |
+//! | 0xa2 | worker change         | revision u64                | `WorkerName`     |
+//! | 0xa3 | worker request        | request bytes               | `WorkerName`     |
 //!
 //! `n` is a name that is not the last part: a byte of length stands before it. A grant is role n, object type u8
 //! (Milvus' number), database n, object n, privilege.
@@ -61,6 +65,9 @@
 //! Counts (totals, database use, channel use, `Collection.partitions` and `.aliases`, `Clock.retired`) change in the
 //! same transaction as the rows they count; a missing count row means zero. The default database (id 1) is written by
 //! the first apply of all, before its command, with that entry's time.
+//!
+//! A worker's row says what its session key says, and what was ordered beside it: whatever puts or deletes such a key
+//! changes the row in the same transaction (worker/rows.rs).
 //!
 //! A collection that is being dropped has a row in `collection`, in state Dropping, and one in `dropping collection`,
 //! as long as something of it is left; its name, its place in the database and its counts are gone already.
@@ -95,6 +102,7 @@ mod tests;
 mod totals;
 mod tso;
 mod view;
+pub mod worker;
 
 use std::io;
 
@@ -124,6 +132,7 @@ use session::Admission;
 use step::Step;
 pub use table::Table;
 pub use view::View;
+pub use worker::{RegisterWorker, WorkerCommand, WorkerReply};
 
 /// The database that is meant when none is named.
 pub const DEFAULT_DATABASE: &str = "default";
@@ -141,7 +150,7 @@ pub struct Roost;
 impl Machine for Roost {
     type Event = Event;
 
-    const APPLY_VERSION: u32 = 5;
+    const APPLY_VERSION: u32 = 6;
     const BATCHES_SINCE: u32 = 3;
 
     fn apply(

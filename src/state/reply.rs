@@ -7,6 +7,7 @@ use super::index::IndexReply;
 use super::keyspace::KeyspaceReply;
 use super::limits::MAX_KEPT_REPLY_BYTES;
 use super::load::LoadReply;
+use super::worker::WorkerReply;
 use crate::error::Rejection;
 
 /// Stored by the variant's place: append variants, never reorder, change or remove one.
@@ -80,6 +81,7 @@ pub enum Reply {
     Load(LoadReply),
     /// Or it was so already.
     AccessChanged,
+    Worker(WorkerReply),
 }
 
 impl Reply {

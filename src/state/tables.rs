@@ -58,6 +58,15 @@ pub const LEASES: Table<i64, store::Lease> = Table::new(0x61, "lease");
 /// By lease id, the key's bytes.
 pub const LEASE_KEYS: Table<(i64, Vec<u8>), store::Present> = Table::new(0x62, "lease's key");
 
+/// Where the workers stand.
+pub const WORKER_BOOK: Table<(), store::WorkerBook> = Table::new(0xa1, "worker book");
+/// By server id, `store::WorkerRole`.
+pub const WORKERS: Table<(i64, u8), store::Worker> = Table::new(0xa0, "worker");
+/// By the book's revision: the latest changes.
+pub const WORKER_CHANGES: Table<u64, store::WorkerName> = Table::new(0xa2, "worker change");
+/// By the name of the request that registered a worker which lives.
+pub const WORKER_REQUESTS: Table<Vec<u8>, store::WorkerName> = Table::new(0xa3, "worker request");
+
 /// By name.
 pub const USERS: Table<String, store::User> = Table::new(0x70, "user");
 /// By name.

@@ -9,8 +9,9 @@ use super::tables::{
     ALIASES, COLLECTION_NAMES, COLLECTIONS, DATABASE_COLLECTIONS, DATABASE_NAMES, DATABASE_USE, DATABASES, DROPPING,
     LOADS, PARTITIONS, TOTALS, TSO_BOUND,
 };
+use super::worker::{self, WorkerChanges};
 use super::{RequestId, alias, clock, collection, database, id, index, partition, session};
-use crate::pb::store;
+use crate::pb::store::{self, WorkerRole};
 
 /// Queries over `kv::Read`. An `Err` is a storage failure, never a "not found".
 #[derive(Clone, Copy)]
@@ -135,6 +136,31 @@ impl<'a> View<'a> {
     /// How the collection is loaded; `None`: nothing of it is.
     pub fn load(&self, collection_id: i64) -> io::Result<Option<store::Load>> {
         LOADS.get(self.read, &collection_id)
+    }
+
+    /// The worker of this server id: of a process with several roles the one with the lowest number.
+    pub fn worker(&self, id: i64) -> io::Result<Option<store::Worker>> {
+        Ok(worker::of_server(self.read, id)?.into_iter().next())
+    }
+
+    /// The worker of this server id and role.
+    pub fn worker_as(&self, id: i64, role: WorkerRole) -> io::Result<Option<store::Worker>> {
+        worker::find(self.read, id, role)
+    }
+
+    /// All workers by server id and role: 4,096 at the most.
+    pub fn workers(&self) -> io::Result<Vec<store::Worker>> {
+        worker::all(self.read)
+    }
+
+    /// Where the workers stand.
+    pub fn worker_book(&self) -> io::Result<store::WorkerBook> {
+        worker::book(self.read)
+    }
+
+    /// What became of the workers after a revision of theirs; 0 asks for all.
+    pub fn worker_changes(&self, after: u64) -> io::Result<WorkerChanges> {
+        worker::changes(self.read, after)
     }
 
     /// What the log answered this request, encoded, as long as it is kept for copies of it.

@@ -126,24 +126,25 @@ impl KeyspaceCommand {
     }
 
     fn execute(&self, step: &mut Step<'_, '_>) -> Result<KeyspaceReply, QueryError> {
-        let Step { txn, events, .. } = step;
+        let Step { txn, events, now_ms, .. } = step;
+        let now_ms = *now_ms;
         match self {
             KeyspaceCommand::Put(request) => {
                 let request = decode(request)?;
-                change(txn, events, |writer, budget| writer.put(request, budget))
+                change(txn, events, now_ms, |writer, budget| writer.put(request, budget))
             }
             KeyspaceCommand::DeleteRange(request) => {
                 let request = decode(request)?;
-                change(txn, events, |writer, budget| writer.delete_range(&request, budget))
+                change(txn, events, now_ms, |writer, budget| writer.delete_range(&request, budget))
             }
             KeyspaceCommand::Txn(request) => {
                 let request = decode(request)?;
-                change(txn, events, |writer, budget| txn::write(writer, &request, budget))
+                change(txn, events, now_ms, |writer, budget| txn::write(writer, &request, budget))
             }
             KeyspaceCommand::Compact { revision } => history::compact(txn, events, *revision),
             KeyspaceCommand::GrantLease { id, ttl_s } => lease::grant(txn, events, *id, *ttl_s),
-            KeyspaceCommand::RevokeLease { id } => lease::revoke(txn, events, *id),
-            KeyspaceCommand::ExpireLeases { leases } => lease::expire(txn, events, leases),
+            KeyspaceCommand::RevokeLease { id } => lease::revoke(txn, events, now_ms, *id),
+            KeyspaceCommand::ExpireLeases { leases } => lease::expire(txn, events, now_ms, leases),
             KeyspaceCommand::CheckpointLeases { leases } => lease::checkpoint(txn, leases),
             KeyspaceCommand::ReclaimHistory => Ok(history::reclaim(txn)?),
         }
@@ -157,11 +158,12 @@ fn decode<T: Message + Default>(request: &[u8]) -> Result<T, QueryError> {
 fn change<T: Message>(
     txn: &mut Txn<'_>,
     events: &mut Vec<Event>,
+    now_ms: u64,
     with: impl FnOnce(&mut Writer<'_, '_>, &mut Budget) -> Result<T, QueryError>,
 ) -> Result<KeyspaceReply, QueryError> {
     let mut writer = Writer::new(txn)?;
     let response = with(&mut writer, &mut Budget::of_command())?;
-    writer.finish(events);
+    writer.finish(events, now_ms)?;
     Ok(KeyspaceReply::Done(response.encode_to_vec()))
 }
 

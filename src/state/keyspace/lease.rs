@@ -39,13 +39,18 @@ pub(super) fn grant(
     Ok(KeyspaceReply::LeaseGranted { revision: space.revision })
 }
 
-pub(super) fn revoke(txn: &mut Txn<'_>, events: &mut Vec<Event>, id: i64) -> Result<KeyspaceReply, QueryError> {
+pub(super) fn revoke(
+    txn: &mut Txn<'_>,
+    events: &mut Vec<Event>,
+    now_ms: u64,
+    id: i64,
+) -> Result<KeyspaceReply, QueryError> {
     LEASES.get(txn, &id)?.ok_or(KeyspaceError::LeaseNotFound)?;
     let doomed = doomed(txn, id, MAX_CHANGED_KEYS)?;
     if !doomed.all {
         return Err(KeyspaceError::TooManyKeys.into());
     }
-    let revision = delete_keys(txn, events, doomed.keys)?;
+    let revision = delete_keys(txn, events, now_ms, doomed.keys)?;
     end(txn, events, id);
     Ok(KeyspaceReply::LeaseRevoked { revision })
 }
@@ -55,6 +60,7 @@ pub(super) fn revoke(txn: &mut Txn<'_>, events: &mut Vec<Event>, id: i64) -> Res
 pub(super) fn expire(
     txn: &mut Txn<'_>,
     events: &mut Vec<Event>,
+    now_ms: u64,
     leases: &[(i64, u64)],
 ) -> Result<KeyspaceReply, QueryError> {
     bounded(leases)?;
@@ -64,7 +70,7 @@ pub(super) fn expire(
         let Some(lease) = LEASES.get(txn, &id)?.filter(|lease| lease.generation == generation) else { continue };
         let doomed = doomed(txn, id, left)?;
         left -= doomed.keys.len();
-        delete_keys(txn, events, doomed.keys)?;
+        delete_keys(txn, events, now_ms, doomed.keys)?;
         if doomed.all {
             end(txn, events, id);
         } else {
@@ -119,12 +125,12 @@ fn doomed(read: &dyn Read, id: i64, limit: usize) -> io::Result<Doomed> {
 }
 
 /// In one revision, in the order of the keys. Returns the current revision.
-fn delete_keys(txn: &mut Txn<'_>, events: &mut Vec<Event>, keys: Vec<Vec<u8>>) -> Result<i64, QueryError> {
+fn delete_keys(txn: &mut Txn<'_>, events: &mut Vec<Event>, now_ms: u64, keys: Vec<Vec<u8>>) -> Result<i64, QueryError> {
     let mut writer = Writer::new(txn)?;
     for key in keys {
         writer.delete_key(key)?;
     }
-    Ok(writer.finish(events))
+    Ok(writer.finish(events, now_ms)?)
 }
 
 fn end(txn: &mut Txn<'_>, events: &mut Vec<Event>, id: i64) {

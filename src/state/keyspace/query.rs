@@ -6,7 +6,7 @@ use roost_raft::kv::Read;
 
 use super::budget::Budget;
 use super::error::KeyspaceError;
-use super::rows::{Span, key_space};
+use super::rows::{self, Span, key_space};
 use super::{history, txn};
 use crate::pb::etcd::{api, kv};
 
@@ -51,6 +51,11 @@ pub struct HashedKeys {
 
 pub fn revisions(read: &dyn Read) -> io::Result<Revisions> {
     Ok(Revisions::of(&key_space(read)?))
+}
+
+/// One key as it is now.
+pub fn get(read: &dyn Read, key: &[u8]) -> io::Result<Option<kv::KeyValue>> {
+    Ok(rows::current(read, key)?.map(|row| rows::key_value(key.to_vec(), row)))
 }
 
 /// The response's header holds the revision only.

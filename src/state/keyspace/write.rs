@@ -20,6 +20,7 @@ use crate::pb::store;
 use crate::state::Event;
 use crate::state::limits::{MAX_CHANGED_KEYS, MAX_DELETED_KEY_BYTES, MAX_EVENT_BYTES};
 use crate::state::tables::KEY_SPACE;
+use crate::state::worker;
 
 /// The changes of one main revision. Nothing of it is seen at earlier revisions; [`Writer::finish`] makes it the
 /// current one.
@@ -30,12 +31,14 @@ pub(super) struct Writer<'w, 't> {
     /// `None` once they are too large to be held.
     events: Option<Vec<kv::Event>>,
     event_bytes: usize,
+    /// Changed keys that may be sessions of worker nodes.
+    sessions: Vec<Vec<u8>>,
 }
 
 impl<'w, 't> Writer<'w, 't> {
     pub fn new(txn: &'w mut Txn<'t>) -> io::Result<Self> {
         let space = key_space(txn)?;
-        Ok(Writer { txn, space, changed: 0, events: Some(Vec::new()), event_bytes: 0 })
+        Ok(Writer { txn, space, changed: 0, events: Some(Vec::new()), event_bytes: 0, sessions: Vec::new() })
     }
 
     pub fn read(&self) -> &dyn Read {
@@ -49,15 +52,25 @@ impl<'w, 't> Writer<'w, 't> {
     }
 
     /// Makes the changes the newest revision, and reports them. Returns the current revision.
-    pub fn finish(self, events: &mut Vec<Event>) -> i64 {
-        let Writer { txn, mut space, changed, events: changes, .. } = self;
+    pub fn finish(self, events: &mut Vec<Event>, now_ms: u64) -> io::Result<i64> {
+        let Writer { txn, mut space, changed, events: changes, sessions, .. } = self;
         if changed > 0 {
             space.revision += 1;
             KEY_SPACE.put(txn, &(), &space);
             let changed = KeysChanged { revision: space.revision, events: changes };
             events.push(Event::KeysChanged(Arc::new(changed)));
         }
-        space.revision
+        if !sessions.is_empty() {
+            worker::follow(txn, events, now_ms, &sessions)?;
+        }
+        Ok(space.revision)
+    }
+
+    /// Notes a key whose worker, if it is a worker's, changes with it.
+    fn touch(&mut self, key: &[u8]) {
+        if worker::may_be_session(key) {
+            self.sessions.push(key.to_vec());
+        }
     }
 
     pub fn put(&mut self, request: PutRequest, budget: &mut Budget) -> Result<PutResponse, QueryError> {
@@ -93,6 +106,7 @@ impl<'w, 't> Writer<'w, 't> {
 
     fn set(&mut self, key: Vec<u8>, value: Vec<u8>, lease: i64, old: Option<store::KeyRow>) -> Result<(), QueryError> {
         let at = self.next_change()?;
+        self.touch(&key);
         lease::attach(self.txn, &key, old.as_ref().map_or(0, |old| old.lease), lease);
         let row = store::KeyRow {
             create_revision: old.as_ref().map_or(at.main, |old| old.create_revision),
@@ -164,6 +178,7 @@ impl<'w, 't> Writer<'w, 't> {
     /// Deletes a key that is there. Without `has_value` its old value is not known and cannot be reported.
     fn delete(&mut self, key: Vec<u8>, old: store::KeyRow, has_value: bool) -> Result<(), QueryError> {
         let at = self.next_change()?;
+        self.touch(&key);
         lease::attach(self.txn, &key, old.lease, 0);
         self.txn.delete(Space::KEYS, key.as_slice());
         self.txn.put(Space::VERSIONS, version_key(&key, at), DELETED);

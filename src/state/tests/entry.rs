@@ -56,12 +56,16 @@ fn what_may_take_long_is_told_without_decoding_it() {
         Command::Collection(CollectionChange::Rename(rename)),
         Command::Access(AccessCommand::DropRole(drop_role(true))),
         Command::Access(AccessCommand::Restore(restore)),
+        Command::Worker(WorkerCommand::Found { root: "r".into() }),
+        Command::Worker(WorkerCommand::Freeze { ids: vec![1], frozen: true }),
+        Command::Worker(WorkerCommand::Leave { id: 1 }),
     ] {
         assert!(is_long(command.clone()), "{command}");
     }
     let erase = CollectionChange::Erase(EraseCollection { collection_id: 1 });
     let drop_user = access::DropUser { name: "u".into() };
-    for command in [Command::Collection(erase), Command::Access(AccessCommand::DropUser(drop_user))] {
+    let drain = Command::Worker(WorkerCommand::Drain { id: 1, draining: true });
+    for command in [Command::Collection(erase), Command::Access(AccessCommand::DropUser(drop_user)), drain] {
         assert!(!is_long(command.clone()), "{command}");
     }
     assert!(!is_long(alloc(1)) && !Roost.is_long(&[]) && !Roost.is_long(&[1]));

@@ -16,3 +16,4 @@ mod partition;
 mod session;
 mod support;
 mod view;
+mod worker;

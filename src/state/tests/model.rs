@@ -71,6 +71,7 @@ impl Model {
             Command::AlterDatabase(command) => self.alter_database(command),
             Command::Alias(command) => self.alias(command),
             Command::Access(_) => unreachable!("access has a model of its own"),
+            Command::Worker(_) => unreachable!("workers have a model of their own"),
         }
     }
 

@@ -6,4 +6,4 @@ mod lease;
 mod limits;
 mod model;
 mod model_test;
-mod support;
+pub mod support;
