@@ -1,6 +1,11 @@
-//! Timestamps for Rust programs: any number of callers share one stream, their requests are merged while the last
-//! ones are on their way, and a lost node or a change of leader is waited out. The stream is opened to the leader
-//! itself when the first node names it, so no node stands in between.
+//! What Rust programs use of Roost: timestamps here, a worker node's session in `worker`.
+//!
+//! Timestamps: any number of callers share one stream, their requests are merged while the last ones are on their way,
+//! and a lost node or a change of leader is waited out. The stream is opened to the leader itself when the first node
+//! names it, so no node stands in between.
+
+mod coordinators;
+mod worker;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -14,6 +19,8 @@ use crate::forward::{LEADER_KEY, Peers};
 use crate::limits;
 use crate::pb::tso::timestamp_client::TimestampClient;
 use crate::pb::tso::{AllocateRequest, AllocateResponse};
+pub use coordinators::Coordinators;
+pub use worker::{Membership, Registration, Standing, WorkerSession};
 
 /// Callers that may wait; more wait for a place in the queue.
 const QUEUE: usize = 4096;

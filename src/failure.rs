@@ -1,5 +1,5 @@
 //! Why a service has no good answer: either one that is final and goes to the caller, or one that sends the call on.
-//! Every handler ends in [`answer`], so the two never get mixed up.
+//! Every handler ends in [`answer`] or [`grpc`], so the two never get mixed up.
 
 use tonic::{Response, Status};
 
@@ -62,4 +62,12 @@ pub fn answer<T>(result: Result<T, Failure>, refuse: impl FnOnce(common::Status)
         Err(Failure::Decided(rejection)) => Ok(Response::new(refuse(rejection.to_status()))),
         Err(Failure::Again(error)) => Err(retry::status(&error)),
     }
+}
+
+/// The reply of a handler of Roost's own services: their replies have no status of Milvus', so a refusal is gRPC's.
+pub fn grpc<T>(result: Result<T, Failure>) -> Result<Response<T>, Status> {
+    result.map(Response::new).map_err(|failure| match failure {
+        Failure::Rejected(rejection) | Failure::Decided(rejection) => rejection.to_tonic(),
+        Failure::Again(error) => retry::status(&error),
+    })
 }

@@ -36,6 +36,7 @@ pub mod replica;
 pub mod restore;
 pub mod rootcoord;
 pub mod server;
+pub mod session;
 pub mod shutdown;
 pub mod state;
 pub mod streamingcoord;

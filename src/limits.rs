@@ -6,6 +6,7 @@ mod etcd;
 mod policy;
 mod proxies;
 mod server;
+mod session;
 mod watch;
 
 use serde::{Deserialize, Serialize};
@@ -15,6 +16,7 @@ pub use etcd::*;
 pub use policy::*;
 pub use proxies::*;
 pub use server::*;
+pub use session::*;
 pub use watch::*;
 
 /// What a schema may declare and a cluster may hold. Defaults are those of Milvus 2.6 (its setting in brackets), so

@@ -1,6 +1,6 @@
 //! The wire: what build.rs generated from `proto/`, one module for each package.
 //! `common`, `schema`, `milvus`, `internal`, `rootcoord`, `proxy`, `streaming`, `messages` and `rg` are Milvus 2.6's
-//! contract, `etcd` is etcd v3's; `admin`, `relay`, `tso`, `store` and `roost_streaming` are Roost's own.
+//! contract, `etcd` is etcd v3's; `admin`, `relay`, `session`, `tso`, `store` and `roost_streaming` are Roost's own.
 
 /// Generated code names sibling packages by relative paths, so it keeps the packages' own nesting.
 #[allow(clippy::all, clippy::pedantic, missing_docs, rustdoc::all, unreachable_pub, reason = "generated code")]
@@ -12,6 +12,7 @@ pub use packages::milvus::proto::{common, internal, messages, milvus, proxy, rg,
 pub use packages::roost::access::v1 as access;
 pub use packages::roost::admin::v1 as admin;
 pub use packages::roost::relay::v1 as relay;
+pub use packages::roost::session::v1 as session;
 pub use packages::roost::store::v1 as store;
 pub use packages::roost::streaming::v1 as roost_streaming;
 pub use packages::roost::tso::v1 as tso;

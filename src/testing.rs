@@ -198,7 +198,8 @@ pub fn keyspace() -> (Keyspace, Arc<Relay>) {
     let proposer = Proposer::new(replica.clone(), clock.clone());
     let lessor = Lessor::new(replica.clone(), proposer.clone(), Arc::new(SystemClock::default()));
     let (peers, requests) = (Arc::new(Peers::new(None)), Requests::new(1, 1));
-    let relay = Relay::new(replica.clone(), proposer, lessor.clone(), peers, requests, Arc::new(Metrics::new()));
+    let (loads, metrics) = (Arc::default(), Arc::new(Metrics::new()));
+    let relay = Relay::new(replica.clone(), proposer, lessor.clone(), loads, peers, requests, metrics);
     clock.settled_for(1);
     replica.lead(1);
     tokio::spawn(crate::leader::run(replica.clone(), vec![lessor]));

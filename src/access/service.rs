@@ -15,8 +15,7 @@ use super::{Accounts, PolicyBook};
 use crate::call::Call;
 use crate::config::Security;
 use crate::error::Rejection;
-use crate::failure::Failure;
-use crate::forward::retry;
+use crate::failure::{self, Failure};
 use crate::pb::access::access_server::Access;
 use crate::pb::access::{
     ExplainRequest, ExplainResponse, Grant, ListGrantsRequest, ListGrantsResponse, RelevantGrant, SetConditionRequest,
@@ -94,27 +93,19 @@ impl GrantService {
 #[tonic::async_trait]
 impl Access for GrantService {
     async fn list_grants(&self, request: Request<ListGrantsRequest>) -> Result<Response<ListGrantsResponse>, Status> {
-        answer(self.list(&Call::of(&request)?, request.into_inner().role).await)
+        failure::grpc(self.list(&Call::of(&request)?, request.into_inner().role).await)
     }
 
     async fn set_condition(
         &self,
         request: Request<SetConditionRequest>,
     ) -> Result<Response<SetConditionResponse>, Status> {
-        answer(self.set_condition(&Call::of(&request)?, request.into_inner()).await)
+        failure::grpc(self.set_condition(&Call::of(&request)?, request.into_inner()).await)
     }
 
     async fn explain(&self, request: Request<ExplainRequest>) -> Result<Response<ExplainResponse>, Status> {
-        answer(self.explain(&Call::of(&request)?, request.into_inner()).await)
+        failure::grpc(self.explain(&Call::of(&request)?, request.into_inner()).await)
     }
-}
-
-/// These replies have no status of Milvus': a refusal is gRPC's.
-fn answer<T>(result: Result<T, Failure>) -> Result<Response<T>, Status> {
-    result.map(Response::new).map_err(|failure| match failure {
-        Failure::Rejected(rejection) | Failure::Decided(rejection) => rejection.to_tonic(),
-        Failure::Again(error) => retry::status(&error),
-    })
 }
 
 fn shown(key: GrantKey, grantor: String, condition: String) -> Grant {

@@ -202,11 +202,18 @@ pub struct Etcd {
     pub auto_compaction_revisions: u64,
     /// Before the keys of the Milvus processes that this cluster coordinates (etcd.rootPath), and their name of it.
     pub root_path: String,
+    /// Write the keys by which those processes find their coordinator: this cluster's leader.
+    pub publish_coordinators: bool,
 }
 
 impl Default for Etcd {
     fn default() -> Self {
-        Self { enabled: false, auto_compaction_revisions: 0, root_path: "by-dev".to_owned() }
+        Self {
+            enabled: false,
+            auto_compaction_revisions: 0,
+            root_path: "by-dev".to_owned(),
+            publish_coordinators: false,
+        }
     }
 }
 

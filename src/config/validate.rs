@@ -204,6 +204,8 @@ impl Config {
         let root = &self.etcd.root_path;
         let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_./".contains(&byte);
         let sane = root.bytes().all(plain) && (1..=MAX_NAME_BYTES).contains(&root.len());
+        let reached = self.etcd.enabled || !self.etcd.publish_coordinators;
+        found.check(reached, "etcd.publish_coordinators", || "needs etcd.enabled: nobody could read it".to_owned());
         found.check(sane && !root.ends_with('/'), "etcd.root_path", || {
             format!("`{root}` must be letters, digits and -_./, with no / at its end")
         });

@@ -223,7 +223,7 @@ impl Ingress {
     {
         request.extensions_mut().insert(stamped.call.clone());
         if method.route == Route::Here {
-            return local(inner, request).await;
+            return local(inner, request).await.map(|body| self.lasting(body));
         }
         let Ok(permit) = self.streams.clone().try_acquire_owned() else {
             return refuse_stream("too many forwarded streams on this node").into_http();

@@ -30,6 +30,7 @@ const STATUS_TYPE: &str = ".milvus.proto.common.Status";
 const MILVUS: &str = "milvus.proto.milvus.MilvusService";
 const ROOT_COORD: &str = "milvus.proto.rootcoord.RootCoord";
 const TIMESTAMP: &str = "roost.tso.v1.Timestamp";
+const SESSION: &str = "roost.session.v1.Session";
 const ADMIN: &str = "roost.admin.v1.Admin";
 
 /// Writes about users, roles and grants that both APIs have.
@@ -84,6 +85,9 @@ const ROUTES: &[(&str, Route, &[&str])] = &[
     (ROOT_COORD, Route::Log, ACCESS_WRITES),
     ("roost.access.v1.Access", Route::Log, &["SetCondition"]),
     (TIMESTAMP, Route::Leader, &["Allocate"]),
+    (SESSION, Route::Log, &["Register", "Leave", "Drain", "Freeze"]),
+    // The leader knows the loads.
+    (SESSION, Route::Leader, &["List"]),
     (
         ADMIN,
         Route::Once,
@@ -110,6 +114,7 @@ const LISTINGS: &[(&str, &[&str])] = &[
     (MILVUS, ACCESS_LISTINGS),
     (ROOT_COORD, ACCESS_LISTINGS),
     (ROOT_COORD, &["ListPolicy", "GetQuotaMetrics"]),
+    (SESSION, &["List"]),
 ];
 const ACCESS_LISTINGS: &[&str] = &["ListCredUsers", "SelectRole", "SelectUser", "SelectGrant", "BackupRBAC"];
 
@@ -325,6 +330,7 @@ mod tests {
             "/roost.admin.v1.Admin/MemberRemove",
             "/roost.access.v1.Access/SetCondition",
             "/roost.tso.v1.Timestamp/Allocate",
+            "/roost.session.v1.Session/Register",
         ] {
             assert!(!for_clients(path), "{path}");
         }

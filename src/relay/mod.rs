@@ -32,9 +32,10 @@ use crate::failure::Failure;
 use crate::forward::Peers;
 use crate::limits;
 use crate::metrics::Metrics;
-use crate::pb::relay::question;
+use crate::pb::relay::{KeepAlive, question};
 use crate::proposer::{Proposer, read_reply};
 use crate::replica::{self, Replica};
+use crate::session::Loads;
 use crate::state::{Command, Reply, codec};
 use link::Link;
 pub use service::RelayService;
@@ -59,6 +60,7 @@ enum Ask<'a> {
     Propose(Command, Option<(Bytes, SemaphorePermit<'a>)>),
     Renew(i64),
     TimeToLive(i64),
+    KeepAlive(KeepAlive),
 }
 
 impl Relay {
@@ -66,12 +68,13 @@ impl Relay {
         replica: Arc<dyn Replica>,
         proposer: Arc<Proposer>,
         lessor: Arc<Lessor>,
+        loads: Arc<Loads>,
         peers: Arc<Peers>,
         requests: Arc<Requests>,
         metrics: Arc<Metrics>,
     ) -> Arc<Self> {
         Arc::new(Relay {
-            desk: Desk { replica, proposer, lessor },
+            desk: Desk { replica, proposer, lessor, loads },
             peers,
             requests,
             metrics,
@@ -99,7 +102,17 @@ impl Relay {
 
     /// Renews a lease. The answer holds from a moment at which the leader certainly led.
     pub async fn renew(&self, call: &Call, lease: i64) -> Result<Renewal, Failure> {
-        match self.ask(call, Ask::Renew(lease)).await? {
+        self.renewal(call, Ask::Renew(lease)).await
+    }
+
+    /// Renews the session of a worker node and hands its load to the leader. As [`Relay::renew`]; a session that is
+    /// over is not found, whatever became of its lease.
+    pub async fn keep_alive(&self, call: &Call, asked: KeepAlive) -> Result<Renewal, Failure> {
+        self.renewal(call, Ask::KeepAlive(asked)).await
+    }
+
+    async fn renewal(&self, call: &Call, ask: Ask<'_>) -> Result<Renewal, Failure> {
+        match self.ask(call, ask).await? {
             Said::Lease(Some(time)) => Ok(Renewal::Renewed { ttl_s: time.granted_s }),
             Said::Lease(None) => Ok(Renewal::NotFound),
             Said::Reply(_) => Err(confused()),
@@ -152,6 +165,7 @@ impl Relay {
                 Ask::Propose(command, _) => self.desk.propose(call, command.clone()).await,
                 Ask::Renew(lease) => within(call.deadline, self.desk.renew(*lease)).await,
                 Ask::TimeToLive(lease) => within(call.deadline, self.desk.time_to_live(*lease)).await,
+                Ask::KeepAlive(asked) => within(call.deadline, self.desk.keep_alive(*asked)).await,
             }
         } else {
             let link = seen.leader.and_then(|leader| self.link_to(leader)).ok_or(replica::Error::NotLeader)?;
@@ -172,6 +186,7 @@ impl Relay {
         let (command, encoded) = match ask {
             Ask::Renew(lease) => return Ok(question::Ask::Renew(*lease)),
             Ask::TimeToLive(lease) => return Ok(question::Ask::TimeToLive(*lease)),
+            Ask::KeepAlive(asked) => return Ok(question::Ask::KeepAlive(*asked)),
             Ask::Propose(command, encoded) => (command, encoded),
         };
         if let Some((bytes, _)) = encoded {

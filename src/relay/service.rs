@@ -16,10 +16,11 @@ use crate::failure::Failure;
 use crate::forward::{CLUSTER, retry};
 use crate::limits;
 use crate::pb::relay::relay_server::Relay as RelayApi;
-use crate::pb::relay::{Answer, AnswerBatch, Question, SubmitBatch, question};
+use crate::pb::relay::{Answer, AnswerBatch, KeepAlive, Question, SubmitBatch, question};
 use crate::proposer::Proposer;
 use crate::replica::{self, Replica};
-use crate::state::Command;
+use crate::session::Loads;
+use crate::state::{Command, worker};
 
 /// What the leader does for any node, itself included.
 #[derive(Clone)]
@@ -27,6 +28,7 @@ pub(super) struct Desk {
     pub replica: Arc<dyn Replica>,
     pub proposer: Arc<Proposer>,
     pub lessor: Arc<Lessor>,
+    pub loads: Arc<Loads>,
 }
 
 impl Desk {
@@ -42,6 +44,24 @@ impl Desk {
         Ok(Said::Lease(self.lessor.time_to_live(lease).await?))
     }
 
+    /// Of a session: its lease, and that it has not ended in another way.
+    pub async fn keep_alive(&self, asked: KeepAlive) -> Result<Said, Failure> {
+        let KeepAlive { server_id, lease_id, load } = asked;
+        let time = self.lessor.renew(lease_id).await?;
+        // The tables of a leader that has just renewed the lease show every session that was ever acknowledged.
+        let lives = || {
+            let workers = worker::of_server(self.replica.view()?.as_ref(), server_id)?;
+            Ok::<_, Failure>(workers.iter().any(|worker| worker.lease == lease_id))
+        };
+        if time.is_none() || !lives()? {
+            return Ok(Said::Lease(None));
+        }
+        if let Some(load) = load {
+            self.loads.record(server_id, load);
+        }
+        Ok(Said::Lease(time))
+    }
+
     async fn answer(&self, Question { id, time_left_ms, ask }: Question) -> Answer {
         let deadline = wire::deadline(time_left_ms);
         let said = match ask {
@@ -51,6 +71,7 @@ impl Desk {
             },
             Some(question::Ask::Renew(lease)) => within(deadline, self.renew(lease)).await,
             Some(question::Ask::TimeToLive(lease)) => within(deadline, self.time_to_live(lease)).await,
+            Some(question::Ask::KeepAlive(asked)) => within(deadline, self.keep_alive(asked)).await,
             // Of a later version: another leader may know it.
             None => Err(Failure::Again(replica::Error::NotLeader)),
         };

@@ -92,7 +92,8 @@ async fn cluster() -> Vec<TestNode> {
         let proposer = Proposer::new(replica.clone(), clock.clone());
         let lessor = Lessor::new(replica.clone(), proposer.clone(), Arc::new(SystemClock::default()));
         let (peers, requests) = (Arc::new(Peers::new(Some(SECRET))), Requests::new(id, 1));
-        let relay = Relay::new(replica.clone(), proposer, lessor, peers, requests, Arc::new(Metrics::new()));
+        let relay =
+            Relay::new(replica.clone(), proposer, lessor, Arc::default(), peers, requests, Arc::new(Metrics::new()));
         let address = "127.0.0.1:0".parse().unwrap();
         let mut node = TestNode { replica, relay, clock, address, listener: None };
         node.serve().await;

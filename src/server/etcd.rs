@@ -48,6 +48,8 @@ pub struct EtcdSettings {
     pub auto_compaction_revisions: u64,
     /// Before the keys of Milvus' processes.
     pub root_path: String,
+    /// Write there where the coordinator is.
+    pub publish_coordinators: bool,
 }
 
 impl EtcdSettings {
@@ -61,6 +63,7 @@ impl EtcdSettings {
             guard: config.etcd.enabled.then_some(guard),
             auto_compaction_revisions: config.etcd.auto_compaction_revisions,
             root_path: config.etcd.root_path.clone(),
+            publish_coordinators: config.etcd.publish_coordinators,
         }
     }
 }

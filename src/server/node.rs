@@ -27,6 +27,7 @@ use crate::quota::{Gate, QuotaReports};
 use crate::relay::Relay;
 use crate::replica::Replica;
 use crate::rootcoord::{CacheGauges, Catalog, Eraser, MetadataCache, Operations, RootCoordService};
+use crate::session::{Loads, SessionService, SessionTask, WorkerGauges, WorkerHub};
 use crate::shutdown::{self, Shutdown, Trigger};
 
 use super::etcd::{EtcdServices, EtcdSettings};
@@ -72,6 +73,9 @@ pub struct Node {
     pub(super) rootcoord: RootCoordService,
     pub(super) timestamps: TimestampService,
     pub(super) grants: GrantService,
+    pub(super) sessions: SessionService,
+    /// What workers reported, on the leader.
+    pub loads: Arc<Loads>,
     pub(super) admin: Option<AdminServer<AdminService>>,
     pub(super) etcd: Option<EtcdServices>,
     /// Ends the calls of clients: streams at once, others once they are answered.
@@ -84,6 +88,8 @@ pub struct Node {
     /// Only where proxies can register.
     proxies: Option<Arc<ProxyTask>>,
     pub(super) departed: Arc<Departed>,
+    pub(super) workers: Arc<WorkerHub>,
+    session_task: Arc<SessionTask>,
     pub(super) policy: Arc<PolicyBook>,
     pub(super) cache: Arc<MetadataCache>,
 }
@@ -113,7 +119,7 @@ impl Node {
         metrics.register(|registry| registry.register_collector(Box::new(CacheGauges(cache.clone()))));
         let catalog = Catalog::new(ledger.clone(), cache.clone());
         let hasher = Hasher::new(access.security.bcrypt_cost);
-        let accounts = Accounts::new(ledger, hasher.clone(), access.security.clone());
+        let accounts = Accounts::new(ledger.clone(), hasher.clone(), access.security.clone());
         let root = RootTask::new(replica.clone(), proposer.clone(), hasher.clone(), access.security.clone());
         let policy = PolicyBook::new(replica.clone());
         let guard = match access.security.authorization_enabled {
@@ -129,15 +135,27 @@ impl Node {
         let requests = Requests::new(replica.node_id(), boot);
         let lessor = Lessor::new(replica.clone(), proposer.clone(), Arc::new(SystemClock::default()));
         let history = HistoryTask::new(replica.clone(), proposer.clone(), etcd.auto_compaction_revisions);
+        let loads = Arc::<Loads>::default();
         let relay = Relay::new(
             replica.clone(),
             proposer.clone(),
             lessor.clone(),
+            loads.clone(),
             peers.clone(),
             requests.clone(),
             metrics.clone(),
         );
         let (stop_calls, calls_stop) = shutdown::channel();
+        let workers = WorkerHub::new(replica.clone());
+        let (under, publish) = (etcd.root_path.as_str(), etcd.publish_coordinators);
+        let session_task =
+            SessionTask::new(replica.clone(), proposer.clone(), lessor.clone(), loads.clone(), under, publish);
+        let sessions = SessionService::new(ledger, relay.clone(), loads.clone(), workers.clone(), calls_stop.clone());
+        metrics.register(|registry| {
+            sessions.counts().register(registry);
+            let (replica, hub) = (replica.clone(), workers.clone());
+            registry.register_collector(Box::new(WorkerGauges { replica, hub }));
+        });
         let gate = gate.map(Arc::new);
         let ingress =
             Ingress::new(replica.clone(), peers.clone(), requests, metrics.clone(), calls_stop.clone(), guard, gate)?;
@@ -177,6 +195,10 @@ impl Node {
                 replica: replica.clone(),
                 security: access.security.clone(),
             },
+            sessions,
+            loads,
+            workers,
+            session_task,
             admin: None,
             etcd,
             stop_calls,
@@ -229,6 +251,7 @@ impl Node {
         let eraser = Eraser::new(self.replica.clone(), self.proposer.clone());
         let mut tasks: Vec<Arc<dyn LeaderTask>> =
             vec![Arc::new(keeper), self.lessor.clone(), self.history.clone(), eraser, self.root.clone()];
+        tasks.push(self.session_task.clone());
         tasks.extend(self.proxies.iter().map(|task| task.clone() as Arc<dyn LeaderTask>));
         tasks
     }

@@ -14,6 +14,7 @@ use crate::pb::access::access_server::AccessServer;
 use crate::pb::milvus::milvus_service_server::MilvusServiceServer;
 use crate::pb::relay::relay_server::RelayServer;
 use crate::pb::rootcoord::root_coord_server::RootCoordServer;
+use crate::pb::session::session_server::SessionServer;
 use crate::pb::tso::timestamp_server::TimestampServer;
 
 const MILVUS: &str = "milvus.proto.milvus.MilvusService";
@@ -21,6 +22,7 @@ const ROOT_COORD: &str = "milvus.proto.rootcoord.RootCoord";
 const TIMESTAMP: &str = "roost.tso.v1.Timestamp";
 const ADMIN: &str = "roost.admin.v1.Admin";
 const ACCESS: &str = "roost.access.v1.Access";
+const SESSION: &str = "roost.session.v1.Session";
 const HEALTH: &str = "grpc.health.v1.Health";
 
 macro_rules! limited {
@@ -47,12 +49,13 @@ pub(super) fn internal(node: &Node, health: HealthServer<impl HealthApi>) -> Res
     let routes = Routes::new(limited!(RootCoordServer<_>, node.rootcoord.clone()))
         .add_service(limited!(TimestampServer<_>, node.timestamps.clone()))
         .add_service(limited!(AccessServer<_>, node.grants.clone()))
+        .add_service(limited!(SessionServer<_>, node.sessions.clone()))
         .add_service(health);
     let routes = match &node.admin {
         Some(admin) => routes.add_service(admin.clone()),
         None => routes,
     };
-    reflecting(routes, &[ROOT_COORD, TIMESTAMP, ACCESS, ADMIN, HEALTH])
+    reflecting(routes, &[ROOT_COORD, TIMESTAMP, ACCESS, SESSION, ADMIN, HEALTH])
 }
 
 /// Raft's services and everything that may be forwarded.
@@ -65,7 +68,8 @@ pub(super) fn peer(node: &Node, raft: Routes) -> Routes {
         .add_service(limited!(MilvusServiceServer<_>, node.gateway.clone()))
         .add_service(limited!(RootCoordServer<_>, node.rootcoord.clone()))
         .add_service(limited!(TimestampServer<_>, node.timestamps.clone()))
-        .add_service(limited!(AccessServer<_>, node.grants.clone()));
+        .add_service(limited!(AccessServer<_>, node.grants.clone()))
+        .add_service(limited!(SessionServer<_>, node.sessions.clone()));
     match &node.admin {
         Some(admin) => routes.add_service(admin.clone()),
         None => routes,
@@ -88,7 +92,7 @@ pub(super) fn health(node: &Node) -> (HealthServer<impl HealthApi + use<>>, Join
     let (reporter, server) = tonic_health::server::health_reporter();
     let (health, mut leadership) = (node.health.clone(), node.replica.leadership());
     // The empty name is the node as a whole.
-    let mut names = vec!["", MILVUS, ROOT_COORD, TIMESTAMP, ACCESS, ADMIN];
+    let mut names = vec!["", MILVUS, ROOT_COORD, TIMESTAMP, ACCESS, SESSION, ADMIN];
     names.extend(node.etcd.iter().flat_map(|_| etcd::NAMES));
     let task = tokio::spawn(async move {
         loop {

@@ -9,6 +9,7 @@ mod names;
 mod proxies;
 mod quota;
 mod rootcoord;
+mod sessions;
 mod timestamps;
 mod turns;
 
@@ -104,7 +105,12 @@ async fn cluster_limited(guard: Option<Guard>, security: Security, quota: Quota)
             quota: quota.clone(),
         };
         let settings = OracleSettings { window_ms: 3000, max_clock_ahead_ms: 60_000 };
-        let etcd = EtcdSettings { guard: guard.clone(), auto_compaction_revisions: 0, root_path: "by-dev".into() };
+        let etcd = EtcdSettings {
+            guard: guard.clone(),
+            auto_compaction_revisions: 0,
+            root_path: "by-dev".into(),
+            publish_coordinators: false,
+        };
         let metrics = Arc::new(Metrics::new());
         let (limits, caching) = (Limits::default(), crate::config::Cache::default());
         let node = Node::new(replica.clone(), access, settings, etcd, limits, caching, id, metrics).unwrap();
