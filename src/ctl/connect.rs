@@ -22,7 +22,7 @@ use crate::pb::rootcoord::root_coord_client::RootCoordClient;
 use crate::pb::{common, internal, milvus, rootcoord};
 
 /// One connection, whose calls show the cluster's secret.
-type Secured = InterceptedService<Channel, Authenticate>;
+pub type Secured = InterceptedService<Channel, Authenticate>;
 
 /// The admin client on one connection.
 pub type Client = AdminClient<Secured>;
@@ -202,7 +202,7 @@ impl Dialer {
                 .max_decoding_message_size(limits::REPLY_BYTES_MAX)
                 .max_encoding_message_size(limits::MESSAGE_BYTES_MAX);
             let grants = AccessClient::new(channel.clone()).max_decoding_message_size(limits::REPLY_BYTES_MAX);
-            let client = AdminClient::new(channel)
+            let client = AdminClient::new(channel.clone())
                 .max_decoding_message_size(limits::ADMIN_MESSAGE_BYTES_MAX)
                 .max_encoding_message_size(limits::ADMIN_MESSAGE_BYTES_MAX);
             let answer = client.clone().leader_show(LeaderShowRequest {}).await.map_err(|status| {
@@ -212,7 +212,7 @@ impl Dialer {
                 }
             })?;
             let (node, started) = (endpoint.0.clone(), Instant::now());
-            let session = Session { client, coordinator, grants, node, deadline, started };
+            let session = Session { channel, client, coordinator, grants, node, deadline, started };
             Ok((session, answer.into_inner()))
         };
         timeout_at(probe_deadline, asking).await.unwrap_or_else(|_| Err(absent("no answer in time".to_owned())))
@@ -231,6 +231,7 @@ impl Dialer {
 
 /// A connection to a node that answered, and how long its calls may take together.
 pub struct Session {
+    channel: Secured,
     client: Client,
     coordinator: Coordinator,
     grants: Grants,
@@ -273,6 +274,14 @@ impl Session {
         F: Future<Output = Result<Response<A>, Status>>,
     {
         self.answered(rpc(self.grants.clone(), self.timed(message))).await
+    }
+
+    /// The same of any other service: `rpc` makes its client.
+    pub async fn of<Q, A, F>(&self, message: Q, rpc: impl FnOnce(Secured, Request<Q>) -> F) -> Result<A, Failure>
+    where
+        F: Future<Output = Result<Response<A>, Status>>,
+    {
+        self.answered(rpc(self.channel.clone(), self.timed(message))).await
     }
 
     fn timed<Q>(&self, message: Q) -> Request<Q> {

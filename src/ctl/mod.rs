@@ -16,6 +16,7 @@ mod grant;
 mod leader;
 mod log;
 mod member;
+mod node;
 mod output;
 mod partition;
 mod property;
@@ -108,6 +109,9 @@ enum Noun {
     /// How much clients may ask for
     #[command(subcommand)]
     Quota(quota::Command),
+    /// Worker nodes: query, data and streaming nodes, proxies
+    #[command(subcommand)]
+    Node(node::Command),
     /// Bring in the keys of another store
     #[command(subcommand)]
     Import(etcd::Import),
@@ -178,6 +182,7 @@ async fn execute(cli: Cli, write: fn(&str) -> Result<(), Failure>) -> Result<(),
         Noun::Role(command) => role::run(&context, command).await,
         Noun::Grant(command) => grant::run(&context, command).await,
         Noun::Quota(command) => quota::run(&context, command).await,
+        Noun::Node(command) => node::run(&context, command).await,
         Noun::Import(command) => etcd::import(&context, command).await,
         Noun::Export(command) => etcd::export(&context, command).await,
         Noun::Completion { shell } => completion(&context, shell),
