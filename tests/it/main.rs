@@ -14,6 +14,7 @@ mod etcdctl;
 mod http;
 mod membership;
 mod refusals;
+mod sessions;
 mod snapshot;
 mod support;
 mod tidy;
