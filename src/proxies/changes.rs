@@ -73,7 +73,11 @@ pub fn stale_after(view: &View<'_>, event: &Event) -> io::Result<Vec<Stale>> {
 pub fn is_nothing_to_proxies(event: &Event) -> bool {
     matches!(
         event,
-        Event::KeysChanged(_) | Event::TsoExtended { .. } | Event::LeaseGranted { .. } | Event::LeaseEnded { .. }
+        Event::KeysChanged(_)
+            | Event::TsoExtended { .. }
+            | Event::LeaseGranted { .. }
+            | Event::LeaseEnded { .. }
+            | Event::WorkerChanged { .. }
     )
 }
 

@@ -4,13 +4,13 @@
 use std::io;
 
 use roost_raft::kv::Read;
-use serde::Deserialize;
 
 use crate::limits;
 use crate::pb::etcd::api::RangeRequest;
 use crate::pb::etcd::kv::KeyValue;
 use crate::replica::Peer;
 use crate::state::keyspace::{self, QueryError};
+use crate::state::worker::{SessionValue, folder};
 
 /// A proxy that is registered.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,17 +24,6 @@ pub struct Session {
     pub registered: i64,
 }
 
-/// As Milvus writes it, as far as it is needed.
-#[derive(Debug, Deserialize)]
-struct Registration {
-    #[serde(rename = "ServerID")]
-    server_id: i64,
-    #[serde(rename = "Address")]
-    address: String,
-    #[serde(rename = "Version", default)]
-    version: String,
-}
-
 /// Where sessions are.
 #[derive(Clone, Debug)]
 pub struct Place {
@@ -45,7 +34,7 @@ pub struct Place {
 impl Place {
     /// `root` is Milvus' etcd.rootPath.
     pub fn under(root: &str) -> Self {
-        Place { folder: format!("{root}/meta/session/") }
+        Place { folder: folder(root) }
     }
 
     fn proxies(&self) -> Vec<u8> {
@@ -97,8 +86,12 @@ fn parse(row: &KeyValue) -> Option<Session> {
         tracing::debug!(%key, "a session without a lease is none");
         return None;
     }
-    match serde_json::from_slice::<Registration>(&row.value) {
-        Ok(Registration { server_id: id, address, version }) => {
+    match serde_json::from_slice(&row.value) {
+        Ok(SessionValue { address, .. }) if address.is_empty() => {
+            tracing::warn!(%key, "a session without an address");
+            None
+        }
+        Ok(SessionValue { server_id: id, address, version, .. }) => {
             Some(Session { id, address, version, registered: row.create_revision })
         }
         Err(error) => {
