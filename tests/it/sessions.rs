@@ -244,3 +244,29 @@ async fn the_coordinators_sessions_follow_the_leader() {
     let worker = register(&cluster, survivor, "a", 600).await;
     assert_eq!(worker.server_id, 2, "the coordinator took the first");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_of_roost_that_hangs_costs_no_worker_its_session() {
+    let mut cluster = Cluster::start_with(3, enabled()).await;
+    let ours: Vec<WorkerSession> =
+        (0..4).map(|_| WorkerSession::start(&coordinators(&cluster), registration(Role::QueryNode, 6))).collect();
+    let mut before = Vec::new();
+    for session in &ours {
+        before.push(session.live(PATIENCE).await.unwrap());
+    }
+    // Keep-alives go by the node that answered last, the leader here.
+    let hung = cluster.leader().await;
+    cluster.node(hung).pause();
+    let next = cluster.leader().await;
+    assert_ne!(next, hung);
+    // One that says nothing from now on dies: by then the others would have, too.
+    let silent = register(&cluster, next, "silent", 12).await;
+    eventually("the silent one is dead", PATIENCE, async || {
+        let workers = workers(&cluster, next).await.ok()?;
+        workers.iter().all(|worker| worker.server_id != silent.server_id).then_some(())
+    })
+    .await;
+    let after: Vec<Standing> = ours.iter().map(WorkerSession::standing).collect();
+    assert_eq!(after, before.into_iter().map(Standing::Live).collect::<Vec<_>>());
+    cluster.node(hung).resume();
+}
