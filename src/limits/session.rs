@@ -15,7 +15,7 @@ pub const WORKER_RENEWAL_WAIT: Duration = Duration::from_secs(3);
 pub const WORKER_WATCHES_MAX: usize = 1024;
 /// What a coordinator's published sessions live on when their leader is gone, in seconds. Milvus' own take 30.
 pub const PUBLISHED_TTL_S: i64 = 30;
-/// How often published sessions are looked at and renewed.
-pub const PUBLISHED_INTERVAL: Duration = Duration::from_secs(5);
+/// How often the leader looks at what it published, which it renews then, and at what it keeps of workers.
+pub const SESSIONS_INTERVAL: Duration = Duration::from_secs(5);
 /// Pause after a failed attempt of the leader to say where sessions are, or to publish its own.
 pub const SESSION_RETRY_DELAY: Duration = Duration::from_millis(200);

@@ -26,6 +26,7 @@ pub struct Reported {
 impl Loads {
     /// Of a worker that lives.
     pub fn record(&self, server_id: i64, load: LoadReport) {
+        let load = LoadReport { load: load.load.filter(|whole| whole.is_finite()).map(within_one), ..load };
         let mut reports = self.reports.lock();
         if reports.len() < MAX_WORKERS || reports.contains_key(&server_id) {
             reports.insert(server_id, (load, Instant::now()));
@@ -45,6 +46,15 @@ impl Loads {
         self.reports.lock().remove(&server_id);
     }
 
+    /// Forgets all others.
+    pub(super) fn retain(&self, lives: impl Fn(i64) -> bool) {
+        self.reports.lock().retain(|server_id, _| lives(*server_id));
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.reports.lock().is_empty()
+    }
+
     pub(super) fn clear(&self) {
         self.reports.lock().clear();
     }
@@ -52,8 +62,8 @@ impl Loads {
 
 /// What was said of the whole, else the greatest share of what the worker has.
 fn fraction(load: &LoadReport, capacity: Option<&store::WorkerCapacity>) -> Option<f64> {
-    if let Some(whole) = load.load.filter(|whole| whole.is_finite()) {
-        return Some(whole.clamp(0.0, 1.0));
+    if load.load.is_some() {
+        return load.load;
     }
     let (used, has) = (load.used.as_ref()?, capacity?);
     let Resources { cpu_millis, memory_bytes, disk_bytes, network_bytes_per_s } = *used;
@@ -64,7 +74,11 @@ fn fraction(load: &LoadReport, capacity: Option<&store::WorkerCapacity>) -> Opti
         (network_bytes_per_s, has.network_bytes_per_s),
     ];
     let known = shares.into_iter().filter(|(_, has)| *has > 0).map(|(used, has)| used as f64 / has as f64);
-    known.reduce(f64::max).map(|share| share.min(1.0))
+    known.reduce(f64::max).map(within_one)
+}
+
+fn within_one(share: f64) -> f64 {
+    share.clamp(0.0, 1.0)
 }
 
 #[cfg(test)]
@@ -107,7 +121,9 @@ mod tests {
         assert_eq!((loads.reported(MAX_WORKERS as i64), loads.reports.lock().len()), (None, MAX_WORKERS));
         loads.record(0, LoadReport { used: None, load: Some(1.0) });
         assert_eq!(loads.load(&worker(0)), Some(1.0));
+        loads.retain(|id| id == 0);
+        assert_eq!((loads.reported(1), loads.load(&worker(0))), (None, Some(1.0)));
         loads.clear();
-        assert_eq!(loads.reported(0), None);
+        assert!(loads.is_empty());
     }
 }

@@ -67,8 +67,10 @@ impl SessionService {
             ttl_s: ttl_s.into(),
         };
         command.check()?;
-        let expected = reply!(Reply::Worker(WorkerReply::Registered { server_id, lease, revision, existed, .. }) =>
-            (RegisterResponse { server_id, lease_id: lease, ttl_s, revision }, existed));
+        let expected = reply!(Reply::Worker(WorkerReply::Registered { server_id, lease, ttl_s, revision, existed }) => {
+            let ttl_s = u32::try_from(ttl_s).unwrap_or(u32::MAX);
+            (RegisterResponse { server_id, lease_id: lease, ttl_s, revision }, existed)
+        });
         let command = Command::Worker(WorkerCommand::Register(command));
         let (registered, existed) = self.ledger.propose(call, command, expected).await?;
         if !existed {

@@ -1,6 +1,7 @@
 //! What the leader does for worker nodes: says where their sessions are, forgets the loads of those that are gone, and
 //! publishes its own sessions if it is so configured.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use tokio::sync::broadcast::error::RecvError;
@@ -60,6 +61,19 @@ impl SessionTask {
         Ok(())
     }
 
+    /// Forgets the loads of workers whose end was not told, or came before their last word.
+    fn sweep(&self) {
+        if self.loads.is_empty() {
+            return;
+        }
+        let found = self.replica.view().and_then(|view| View::new(view.as_ref()).workers());
+        // Tables that cannot be read stop the node.
+        if let Ok(workers) = found {
+            let ids: BTreeSet<i64> = workers.into_iter().map(|worker| worker.id).collect();
+            self.loads.retain(|id| ids.contains(&id));
+        }
+    }
+
     /// Forgets the load of a worker of which nothing is left.
     fn note(&self, event: &Event) {
         let Event::WorkerChanged { id } = event else { return };
@@ -87,17 +101,17 @@ impl LeaderTask for SessionTask {
             tokio::time::sleep(limits::SESSION_RETRY_DELAY).await;
         }
         let mut published = None;
-        let mut due = interval(limits::PUBLISHED_INTERVAL);
+        let mut due = interval(limits::SESSIONS_INTERVAL);
         due.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 batch = events.recv() => match batch {
                     Ok(batch) => batch.events.iter().for_each(|event| self.note(event)),
-                    // What is kept too long goes with the reign; reports are bounded.
-                    Err(RecvError::Lagged(_)) => {}
+                    Err(RecvError::Lagged(_)) => self.sweep(),
                     Err(RecvError::Closed) => return std::future::pending().await,
                 },
-                _ = due.tick(), if self.publisher.is_some() => {
+                _ = due.tick() => {
+                    self.sweep();
                     if let Some(publisher) = &self.publisher {
                         publisher.keep(reign, &mut published).await;
                     }

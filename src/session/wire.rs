@@ -1,7 +1,7 @@
 //! Rows of workers as the API shows them.
 
 use super::Loads;
-use crate::pb::session::{self, Resources};
+use crate::pb::session::{self, LoadReport, Resources};
 use crate::pb::store;
 
 pub(super) fn worker(row: store::Worker) -> session::Worker {
@@ -28,11 +28,11 @@ pub(super) fn worker(row: store::Worker) -> session::Worker {
     }
 }
 
-/// With what it reported last.
+/// With what it reported last, and what that means of the whole.
 pub(super) fn loaded_worker(row: store::Worker, loads: &Loads) -> session::Worker {
-    let reported = loads.reported(row.id);
+    let (reported, load) = (loads.reported(row.id), loads.load(&row));
     session::Worker {
-        load: reported.map(|reported| reported.load),
+        load: reported.map(|reported| LoadReport { load, ..reported.load }),
         load_age_ms: reported.map_or(0, |reported| u64::try_from(reported.age.as_millis()).unwrap_or(u64::MAX)),
         ..worker(row)
     }

@@ -95,8 +95,8 @@ pub const MAX_EVENT_BYTES: usize = 16 << 10;
 
 /// Worker nodes in the cluster: whoever plans looks at all of them.
 pub const MAX_WORKERS: usize = 4096;
-/// The value of a session key. Milvus' own are some hundred bytes.
-pub const MAX_SESSION_BYTES: usize = 64 << 10;
+/// The value of a session key. Milvus' own are some hundred bytes; all workers together must fit a reply.
+pub const MAX_SESSION_BYTES: usize = 8 << 10;
 /// Labels of one worker.
 pub const MAX_WORKER_LABELS: usize = 64;
 /// The version of a worker, or the value of one of its labels.

@@ -89,7 +89,8 @@ async fn any_node_takes_any_worker() {
         assert_eq!(told, [(1, lease_id, true, 60), (5, 7, true, 600), (99, 7, false, 0), (99, 99, false, 0)]);
         let workers = list(node).await;
         assert_eq!(ids(&workers), [1, 5]);
-        assert_eq!((workers[0].load, workers[1].load), (Some(load), None));
+        assert_eq!(workers[0].load, Some(LoadReport { load: Some(0.25), ..load }), "a quarter of its CPU");
+        assert_eq!(workers[1].load, None);
     }
     let only = ListRequest { role: Role::QueryNode.into(), server_id: 0 };
     let found = sessions(&nodes[0]).await.list(only).await.unwrap().into_inner();

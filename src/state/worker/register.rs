@@ -17,7 +17,7 @@ use crate::state::limits::{
     MAX_SESSION_BYTES, MAX_WORKER_REQUEST_BYTES, MAX_WORKER_TTL_S, MAX_WORKERS, MIN_WORKER_TTL_S,
 };
 use crate::state::step::{Outcome, Refusal, Step};
-use crate::state::tables::{WORKER_BOOK, WORKER_REQUESTS, WORKERS};
+use crate::state::tables::{LEASES, WORKER_BOOK, WORKER_REQUESTS, WORKERS};
 
 /// Milvus' name of the counter of server ids, beside the sessions.
 const COUNTER: &str = "id";
@@ -45,7 +45,7 @@ impl From<Capacity> for store::WorkerCapacity {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RegisterWorker {
     /// The node's own name of this registration, 1 to 64 bytes: repeated, it gets the same answer as long as the worker
-    /// lives.
+    /// lives, whatever else it says.
     #[serde(with = "serde_bytes")]
     pub request: Vec<u8>,
     /// A `store::WorkerRole`.
@@ -110,7 +110,8 @@ impl RegisterWorker {
         if let Some(name) = WORKER_REQUESTS.get(step.txn, &self.request)?
             && let Some(worker) = find(step.txn, name.id, name.role())?
         {
-            return Ok(self.registered(&worker, true));
+            let lease = LEASES.get(step.txn, &worker.lease)?.ok_or_else(|| LEASES.missing(&worker.lease))?;
+            return Ok(registered(&worker, lease.granted_ttl_s, true));
         }
         if known.workers >= MAX_WORKERS as u64 {
             let detail = format!("there are {MAX_WORKERS} worker nodes, as many as there may be");
@@ -130,18 +131,13 @@ impl RegisterWorker {
         let name = store::WorkerName { id, role: role.into() };
         WORKER_REQUESTS.put(step.txn, &self.request, &name);
         WORKERS.put(step.txn, &(id, number(role)), &worker);
-        Ok(self.registered(&worker, false))
+        Ok(registered(&worker, self.ttl_s, false))
     }
+}
 
-    fn registered(&self, worker: &store::Worker, existed: bool) -> Reply {
-        Reply::Worker(WorkerReply::Registered {
-            server_id: worker.id,
-            lease: worker.lease,
-            ttl_s: self.ttl_s,
-            revision: worker.revision,
-            existed,
-        })
-    }
+fn registered(worker: &store::Worker, ttl_s: i64, existed: bool) -> Reply {
+    let (server_id, lease, revision) = (worker.id, worker.lease, worker.revision);
+    Reply::Worker(WorkerReply::Registered { server_id, lease, ttl_s, revision, existed })
 }
 
 /// The key of the counter of server ids in a folder of sessions.

@@ -53,6 +53,11 @@ fn a_repeated_registration_is_the_same_as_long_as_its_worker_lives() {
     let first = world.register(registration("a", WorkerRole::DataNode));
     let again = world.register(registration("a", WorkerRole::DataNode));
     assert_eq!((again.0, again.1, again.2), (first.0, first.1, true));
+    let other = RegisterWorker { ttl_s: 60, ..registration("a", WorkerRole::DataNode) };
+    match world.run(Command::Worker(WorkerCommand::Register(other))) {
+        Reply::Worker(WorkerReply::Registered { server_id: 1, ttl_s: 10, existed: true, .. }) => {}
+        reply => panic!("{reply:?}"),
+    }
     assert_eq!(world.register(registration("b", WorkerRole::DataNode)).0, 2);
     let leave = |id| Command::Worker(WorkerCommand::Leave { id });
     let left = |existed| Reply::Worker(WorkerReply::Left { existed });
