@@ -131,6 +131,8 @@ pub enum Rejection {
     MetricNotFound { metric: String },
     /// No such worker node, or it is dead.
     NodeNotFound { node: i64 },
+    /// The change was to be made only at another revision; 0: there is no such collection.
+    RevisionDiffers { collection: String, expected: u64, actual: u64 },
 }
 
 impl Rejection {
@@ -281,6 +283,8 @@ impl Rejection {
             FieldNotFound { field } => kind::FIELD_NOT_FOUND.field("field", field),
             ResourceGroupNotFound { group } => kind::RESOURCE_GROUP_NOT_FOUND.field("rg", group),
             NodeNotFound { node } => kind::NODE_NOT_FOUND.field("node", node),
+            RevisionDiffers { collection, expected, actual } => kind::PARAMETER_INVALID
+                .detail(format!("collection {collection} is at revision {actual}, not {expected}")),
             MetricNotFound { metric } => kind::METRIC_NOT_FOUND.field("metric", metric),
             NotAuthenticated { detail } => kind::NOT_AUTHENTICATED.detail(detail),
             NotPermitted { detail } => kind::NOT_PERMITTED.detail(detail),

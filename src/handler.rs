@@ -12,7 +12,7 @@ use crate::pb::milvus::{
     GetPartitionStatisticsResponse, ListAliasesResponse, ListDatabasesResponse, MutationResult, QueryResults,
     RunAnalyzerResponse, SearchResults, ShowCollectionsResponse, ShowPartitionsResponse, TruncateCollectionResponse,
 };
-use crate::pb::{internal, milvus, rootcoord};
+use crate::pb::{catalog, internal, milvus, rootcoord};
 use crate::state::DEFAULT_DATABASE;
 
 /// A call and what it brought.
@@ -30,6 +30,11 @@ impl<T> Asked<T> {
         let call = Call::of(&request)?;
         let connection_database = connection_database(request.metadata().as_ref()).to_owned();
         Ok(Asked { call, message: request.into_inner(), connection_database })
+    }
+
+    /// The same call about another message, which it brought within its own.
+    pub fn about<U>(&self, message: U) -> Asked<U> {
+        Asked { call: self.call.clone(), message, connection_database: self.connection_database.clone() }
     }
 
     /// The database that is meant: the message's own field, else the connection's, else the default one.
@@ -118,6 +123,7 @@ replies!(
     internal::ListPolicyResponse,
     internal::GetQuotaMetricsResponse,
     internal::BackupEzkResponse,
+    catalog::InspectCollectionResponse,
     internal::ShowConfigurationsResponse,
     milvus::GetMetricsResponse,
     milvus::ShowSegmentsResponse,

@@ -11,6 +11,7 @@ mod packages {
 pub use packages::milvus::proto::{common, internal, messages, milvus, proxy, rg, rootcoord, schema, streaming};
 pub use packages::roost::access::v1 as access;
 pub use packages::roost::admin::v1 as admin;
+pub use packages::roost::catalog::v1 as catalog;
 pub use packages::roost::relay::v1 as relay;
 pub use packages::roost::session::v1 as session;
 pub use packages::roost::store::v1 as store;

@@ -95,6 +95,7 @@ fn frees_space(command: &Command) -> bool {
         Command::Collection(command) => command.frees_space(),
         Command::Access(command) => command.frees_space(),
         Command::Worker(command) => command.frees_space(),
+        Command::Conditional(command) => command.change.frees_space(),
         _ => false,
     }
 }

@@ -4,7 +4,7 @@
 //! |----------|-------------------------|----------------------------|------------------------------------------|
 //! | client   | Milvus clients          | users' passwords, if set so | MilvusService                           |
 //! | client   | etcd clients, if set so | secret, if beyond loopback | the etcd v3 API                          |
-//! | internal | Milvus nodes, roostctl  | secret, if beyond loopback | RootCoord, Timestamp, Access, Session, Admin |
+//! | internal | Milvus nodes, roostctl  | secret, if beyond loopback | RootCoord, Timestamp, Access, Catalog, Session, Admin |
 //! | peer     | the other nodes         | secret                     | Raft, and all of the above, forwarded    |
 //! | http     | monitoring              | none                       | metrics and probes                       |
 //!
@@ -12,6 +12,7 @@
 
 mod etcd;
 mod listener;
+mod listings;
 mod node;
 mod process;
 mod services;

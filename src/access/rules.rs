@@ -13,8 +13,8 @@ use crate::state::access::{ObjectType, PrivilegeLevel};
 /// What is annotated to requests of this package is what clients' calls need.
 const MILVUS: &str = "milvus.proto.milvus";
 const SERVICE: &str = "MilvusService";
-/// Its calls need nothing; the audit reads what they are about.
-const INTERNAL: [&str; 2] = ["milvus.proto.rootcoord", "RootCoord"];
+/// Their calls need nothing; the audit reads what they are about.
+const INTERNAL: [[&str; 2]; 2] = [["milvus.proto.rootcoord", "RootCoord"], ["roost.catalog.v1", "Catalog"]];
 /// Names an object in a message of its own.
 const USER_ENTITY: &str = ".milvus.proto.milvus.UserEntity";
 /// Calls whose answer depends on nothing but this node and the time: they are let in also without a quorum.
@@ -58,7 +58,7 @@ pub enum ObjectField {
     User(u32),
 }
 
-/// Every method of MilvusService and RootCoord, by its path.
+/// Every method of MilvusService, of RootCoord and of the operator's catalogue, by its path.
 #[derive(Debug)]
 pub struct Rules {
     by_path: HashMap<String, Rule>,
@@ -76,13 +76,14 @@ impl Rules {
         for (package, service) in set.files.iter().flat_map(|file| file.services.iter().map(|one| (&file.package, one)))
         {
             let named = [package.as_str(), &service.name];
-            if named != [MILVUS, SERVICE] && named != INTERNAL {
+            let internal = INTERNAL.contains(&named);
+            if !internal && named != [MILVUS, SERVICE] {
                 continue;
             }
             for method in &service.methods {
                 let request = messages.get(&method.input).copied();
                 let mut rule = Rule::of(request, &method.name);
-                if named == INTERNAL {
+                if internal {
                     rule.need = None;
                 }
                 by_path.insert(format!("/{package}.{}/{}", service.name, method.name), rule);
@@ -273,6 +274,10 @@ mod tests {
         assert!(!internal("AllocID").is_about_something());
         assert_eq!((internal("CreateCollection").need, internal("CreateCollection").subject), (None, Some(3)));
         assert_eq!((internal("CreateCredential").need, internal("CreateCredential").subject), (None, Some(1)));
+        for method in ["CreateCollection", "AlterCollection", "DropCollection"] {
+            let rule = rules.get(&format!("/roost.catalog.v1.Catalog/{method}")).unwrap();
+            assert_eq!((rule.need, rule.database, rule.subject), (None, Some(1), Some(2)), "{method}");
+        }
         assert!(rules.iter().filter(|(_, rule)| rule.need.is_some()).count() > 20);
     }
 

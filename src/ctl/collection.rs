@@ -1,31 +1,35 @@
-//! `roostctl collection list|describe|drop`.
+//! `roostctl collection list|describe|create|alter|drop`.
 
-use std::collections::BTreeMap;
+use std::path::PathBuf;
 
-use clap::Subcommand;
+use clap::{ArgGroup, Subcommand};
+use prost::Message;
 use serde::Serialize;
 
 use super::Context;
 use super::alias::Place;
+use super::collection_report::Collection;
 use super::confirm::confirm;
 use super::exit::Failure;
-use super::output::{Done, Report, facts, table};
+use super::output::{Done, Report, table};
 use super::property;
+use super::schema_file;
 use super::tso::given_at;
-use crate::pb::milvus::{
-    DescribeCollectionRequest, DescribeCollectionResponse, DropCollectionRequest, ShowCollectionsRequest,
+use crate::pb::catalog::{
+    AlterCollectionRequest, CreateCollectionRequest, DropCollectionRequest, InspectCollectionRequest,
 };
-use crate::pb::schema::{DataType, FieldSchema, FunctionSchema};
+use crate::pb::common::{ConsistencyLevel, KeyValuePair};
+use crate::pb::milvus::ShowCollectionsRequest;
 
 const LIST_JSON: &str = "JSON: {\"collections\": [{\"name\", \"id\", \"shards\", \"created_timestamp\"}]}";
 const DESCRIBE_JSON: &str = "\
 JSON: {\"name\", \"id\", \"database\", \"database_id\", \"description\", \"aliases\": [name], \"partitions\": count,
-  \"shards\",
+  \"shards\", \"revision\", \"state\", \"load_percent\": or null, \"replicas\", \"indexes\": [name],
   \"consistency\", \"dynamic_field\": bool, \"schema_version\", \"created_timestamp\", \"updated_timestamp\",
   \"properties\": {key: value}, \"virtual_channels\": [name], \"physical_channels\": [name],
   \"fields\": [{\"name\", \"id\", \"type\", \"element_type\": or null, \"attributes\": [text],
-    \"params\": {key: value}}],
-  \"functions\": [{\"name\", \"id\", \"inputs\": [name], \"outputs\": [name]}]}
+    \"params\": {key: value}, \"default\": or null}],
+  \"functions\": [{\"name\", \"id\", \"type\", \"inputs\": [name], \"outputs\": [name], \"params\": {key: value}}]}
 The schema is the stored one: system fields included; a field of a struct is named STRUCT.FIELD.";
 const DONE_JSON: &str = "JSON: {\"kind\": \"collection\", \"name\", \"done\"}";
 
@@ -41,9 +45,52 @@ pub enum Command {
     #[command(after_help = DESCRIBE_JSON)]
     Describe {
         /// Its name or an alias
-        name: String,
+        #[arg(required_unless_present = "id")]
+        name: Option<String>,
+        /// By its id, also while it is being dropped
+        #[arg(long, conflicts_with = "name")]
+        id: Option<i64>,
         #[command(flatten)]
         place: Place,
+    },
+    /// Create a collection from a schema in a file; an identical one is left as it is
+    #[command(after_help = schema_file::FORM)]
+    Create {
+        name: String,
+        /// The schema, as JSON
+        #[arg(long, value_name = "FILE")]
+        schema: PathBuf,
+        #[arg(long, default_value_t = 1)]
+        shards: i32,
+        /// Strong, Session, Bounded or Eventually
+        #[arg(long, value_name = "LEVEL", default_value = "Bounded", value_parser = consistency)]
+        consistency: ConsistencyLevel,
+        /// Partitions of a partition key; 0: as many as are usual
+        #[arg(long, value_name = "COUNT", default_value_t = 0)]
+        partitions: i64,
+        /// A property to begin with; repeat it for more
+        #[arg(long = "property", value_name = "KEY=VALUE", value_parser = property::parse)]
+        properties: Vec<KeyValuePair>,
+        #[command(flatten)]
+        place: Place,
+        #[command(flatten)]
+        condition: Condition,
+    },
+    /// Set properties of a collection, or delete some
+    #[command(after_help = DONE_JSON, group = ArgGroup::new("change").required(true))]
+    Alter {
+        /// Its name or an alias
+        name: String,
+        /// A property to set; repeat it for more
+        #[arg(long, value_name = "KEY=VALUE", value_parser = property::parse, group = "change")]
+        set: Vec<KeyValuePair>,
+        /// A property to delete; repeat it for more
+        #[arg(long, value_name = "KEY", group = "change")]
+        unset: Vec<String>,
+        #[command(flatten)]
+        place: Place,
+        #[command(flatten)]
+        condition: Condition,
     },
     /// Drop a collection with everything in it; a missing one is no error
     #[command(after_help = DONE_JSON)]
@@ -52,15 +99,69 @@ pub enum Command {
         name: String,
         #[command(flatten)]
         place: Place,
+        #[command(flatten)]
+        condition: Condition,
     },
+}
+
+/// When a change is made.
+#[derive(Debug, clap::Args)]
+pub struct Condition {
+    /// Change it only at this revision, as `collection describe` shows it; 0: only if there is none
+    #[arg(long, value_name = "N")]
+    if_revision: Option<u64>,
+}
+
+fn consistency(name: &str) -> Result<ConsistencyLevel, String> {
+    let known = ConsistencyLevel::from_str_name(name).filter(|level| *level != ConsistencyLevel::Customized);
+    known.ok_or_else(|| format!("'{name}' is not Strong, Session, Bounded or Eventually"))
 }
 
 pub async fn run(context: &Context, command: Command) -> Result<(), Failure> {
     match command {
         Command::List { place } => list(context, place.db).await,
-        Command::Describe { name, place } => describe(context, place.db, name).await,
-        Command::Drop { name, place } => drop(context, place.db, &name).await,
+        Command::Describe { name, id, place } => describe(context, place.db, name, id).await,
+        Command::Create { name, schema, shards, consistency, partitions, properties, place, condition } => {
+            let request = CreateCollectionRequest {
+                db_name: place.db,
+                collection_name: name.clone(),
+                if_revision: condition.if_revision,
+                schema: schema_file::read(&schema, &name)?.encode_to_vec(),
+                shards_num: shards,
+                consistency_level: consistency.into(),
+                properties,
+                num_partitions: partitions,
+            };
+            let session = context.dialer.with_leader().await?;
+            session
+                .catalog(request, |mut client, request| async move { client.create_collection(request).await })
+                .await?;
+            done(context, &name, "created")
+        }
+        Command::Alter { name, set: properties, unset: delete_keys, place, condition } => {
+            let (db_name, collection_name, if_revision) = (place.db, name.clone(), condition.if_revision);
+            let request = AlterCollectionRequest { db_name, collection_name, if_revision, properties, delete_keys };
+            let session = context.dialer.with_leader().await?;
+            session
+                .catalog(request, |mut client, request| async move { client.alter_collection(request).await })
+                .await?;
+            done(context, &name, "altered")
+        }
+        Command::Drop { name, place, condition } => {
+            confirm(context.yes, &format!("Drop collection {}.{name} and everything in it?", place.db))?;
+            let (db_name, collection_name, if_revision) = (place.db, name.clone(), condition.if_revision);
+            let request = DropCollectionRequest { db_name, collection_name, if_revision };
+            let session = context.dialer.with_leader().await?;
+            session
+                .catalog(request, |mut client, request| async move { client.drop_collection(request).await })
+                .await?;
+            done(context, &name, "dropped")
+        }
     }
+}
+
+fn done(context: &Context, name: &str, done: &'static str) -> Result<(), Failure> {
+    context.output.print(&Done { kind: "collection", name, done })
 }
 
 async fn list(context: &Context, db_name: String) -> Result<(), Failure> {
@@ -74,20 +175,13 @@ async fn list(context: &Context, db_name: String) -> Result<(), Failure> {
     context.output.print(&Collections { collections: rows.map(entry).collect() })
 }
 
-async fn describe(context: &Context, db_name: String, collection_name: String) -> Result<(), Failure> {
+async fn describe(context: &Context, db_name: String, name: Option<String>, id: Option<i64>) -> Result<(), Failure> {
     let session = context.dialer.any().await?;
-    let request = DescribeCollectionRequest { db_name, collection_name, ..Default::default() };
-    let rpc = session.ask(request, |mut client, request| async move { client.describe_collection(request).await });
+    let (collection_name, collection_id) = (name.unwrap_or_default(), id.unwrap_or_default());
+    let request = InspectCollectionRequest { db_name, collection_name, collection_id };
+    let rpc = session.catalog(request, |mut client, request| async move { client.inspect_collection(request).await });
     let found = rpc.await?;
     context.output.print(&Collection::from(found))
-}
-
-async fn drop(context: &Context, db_name: String, name: &str) -> Result<(), Failure> {
-    confirm(context.yes, &format!("Drop collection {db_name}.{name} and everything in it?"))?;
-    let session = context.dialer.with_leader().await?;
-    let request = DropCollectionRequest { db_name, collection_name: name.to_owned(), ..Default::default() };
-    session.ask(request, |mut client, request| async move { client.drop_collection(request).await }).await?;
-    context.output.print(&Done { kind: "collection", name, done: "dropped" })
 }
 
 #[derive(Debug, Serialize)]
@@ -110,187 +204,5 @@ impl Report for Collections {
             vec![entry.name.clone(), id, shards, given_at(entry.created_timestamp)]
         };
         table(&["NAME", "ID", "SHARDS", "CREATED"], self.collections.iter().map(row))
-    }
-}
-
-#[derive(Debug, Serialize)]
-struct Collection {
-    name: String,
-    id: i64,
-    database: String,
-    database_id: i64,
-    description: String,
-    aliases: Vec<String>,
-    partitions: i64,
-    shards: i32,
-    consistency: &'static str,
-    dynamic_field: bool,
-    schema_version: i32,
-    created_timestamp: u64,
-    updated_timestamp: u64,
-    properties: BTreeMap<String, String>,
-    virtual_channels: Vec<String>,
-    physical_channels: Vec<String>,
-    fields: Vec<Field>,
-    functions: Vec<Function>,
-}
-
-#[derive(Debug, PartialEq, Serialize)]
-struct Field {
-    name: String,
-    id: i64,
-    #[serde(rename = "type")]
-    data_type: String,
-    element_type: Option<String>,
-    attributes: Vec<&'static str>,
-    params: BTreeMap<String, String>,
-}
-
-#[derive(Debug, Serialize)]
-struct Function {
-    name: String,
-    id: i64,
-    inputs: Vec<String>,
-    outputs: Vec<String>,
-}
-
-impl From<DescribeCollectionResponse> for Collection {
-    fn from(found: DescribeCollectionResponse) -> Self {
-        let consistency = found.consistency_level().as_str_name();
-        let schema = found.schema.unwrap_or_default();
-        let mut fields: Vec<Field> = schema.fields.into_iter().map(|field| Field::new("", field)).collect();
-        for parent in schema.struct_array_fields {
-            let prefix = format!("{}.", parent.name);
-            fields.extend(parent.fields.into_iter().map(|field| Field::new(&prefix, field)));
-        }
-        Collection {
-            name: found.collection_name,
-            id: found.collection_id,
-            database: found.db_name,
-            database_id: found.db_id,
-            description: schema.description,
-            aliases: found.aliases,
-            partitions: found.num_partitions,
-            shards: found.shards_num,
-            consistency,
-            dynamic_field: schema.enable_dynamic_field,
-            schema_version: schema.version,
-            created_timestamp: found.created_timestamp,
-            updated_timestamp: found.update_timestamp,
-            properties: property::map(found.properties),
-            virtual_channels: found.virtual_channel_names,
-            physical_channels: found.physical_channel_names,
-            fields,
-            functions: schema.functions.into_iter().map(Function::from).collect(),
-        }
-    }
-}
-
-impl Field {
-    fn new(prefix: &str, field: FieldSchema) -> Self {
-        let name_of = |number| {
-            // A type that is newer than this command is shown by its number.
-            DataType::try_from(number).map_or_else(|_| format!("{number}"), |known| known.as_str_name().to_owned())
-        };
-        let attributes = [
-            ("primary key", field.is_primary_key),
-            ("auto id", field.auto_id),
-            ("partition key", field.is_partition_key),
-            ("clustering key", field.is_clustering_key),
-            ("nullable", field.nullable),
-            ("dynamic", field.is_dynamic),
-            ("function output", field.is_function_output),
-        ];
-        Field {
-            name: format!("{prefix}{}", field.name),
-            id: field.field_id,
-            data_type: name_of(field.data_type),
-            element_type: (field.element_type != 0).then(|| name_of(field.element_type)),
-            attributes: attributes.into_iter().filter_map(|(name, has)| has.then_some(name)).collect(),
-            params: property::map(field.type_params),
-        }
-    }
-}
-
-impl From<FunctionSchema> for Function {
-    fn from(function: FunctionSchema) -> Self {
-        let FunctionSchema { name, id, input_field_names, output_field_names, .. } = function;
-        Function { name, id, inputs: input_field_names, outputs: output_field_names }
-    }
-}
-
-impl Report for Collection {
-    fn table(&self) -> String {
-        let list = |names: &[String]| if names.is_empty() { "-".to_owned() } else { names.join(" ") };
-        let facts = facts(&[
-            ("name", self.name.clone()),
-            ("id", self.id.to_string()),
-            ("database", format!("{} ({})", self.database, self.database_id)),
-            ("description", self.description.clone()),
-            ("aliases", list(&self.aliases)),
-            ("partitions", self.partitions.to_string()),
-            ("shards", self.shards.to_string()),
-            ("consistency", self.consistency.to_owned()),
-            ("dynamic field", self.dynamic_field.to_string()),
-            ("schema version", self.schema_version.to_string()),
-            ("created", given_at(self.created_timestamp)),
-            ("updated", given_at(self.updated_timestamp)),
-            ("properties", property::line(&self.properties)),
-            ("virtual channels", list(&self.virtual_channels)),
-            ("physical channels", list(&self.physical_channels)),
-        ]);
-        let field = |field: &Field| {
-            let of = field.element_type.as_ref().map_or_else(String::new, |element| format!(" of {element}"));
-            vec![
-                field.id.to_string(),
-                field.name.clone(),
-                format!("{}{of}", field.data_type),
-                if field.attributes.is_empty() { "-".to_owned() } else { field.attributes.join(", ") },
-                property::line(&field.params),
-            ]
-        };
-        let fields = table(&["FIELD", "NAME", "TYPE", "ATTRIBUTES", "PARAMS"], self.fields.iter().map(field));
-        if self.functions.is_empty() {
-            return format!("{facts}\n\n{fields}");
-        }
-        let function =
-            |one: &Function| vec![one.id.to_string(), one.name.clone(), list(&one.inputs), list(&one.outputs)];
-        let functions = table(&["FUNCTION", "NAME", "INPUTS", "OUTPUTS"], self.functions.iter().map(function));
-        format!("{facts}\n\n{fields}\n\n{functions}")
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::pb::common::KeyValuePair;
-    use crate::pb::schema::{CollectionSchema, StructArrayFieldSchema};
-
-    #[test]
-    fn fields_show_what_they_are() {
-        let dim = KeyValuePair { key: "dim".into(), value: "8".into() };
-        let key =
-            FieldSchema { name: "id".into(), field_id: 100, is_primary_key: true, auto_id: true, ..Default::default() };
-        let vector = FieldSchema {
-            name: "v".into(),
-            data_type: DataType::FloatVector.into(),
-            type_params: vec![dim],
-            ..Default::default()
-        };
-        let newer = FieldSchema { name: "n".into(), data_type: 9999, ..Default::default() };
-        let parent = StructArrayFieldSchema { name: "s".into(), fields: vec![vector.clone()], ..Default::default() };
-        let schema = CollectionSchema {
-            fields: vec![key, vector, newer],
-            struct_array_fields: vec![parent],
-            ..Default::default()
-        };
-        let shown = Collection::from(DescribeCollectionResponse { schema: Some(schema), ..Default::default() });
-        let names: Vec<&str> = shown.fields.iter().map(|field| field.name.as_str()).collect();
-        assert_eq!(names, ["id", "v", "n", "s.v"]);
-        assert_eq!(shown.fields[0].attributes, ["primary key", "auto id"]);
-        assert_eq!((shown.fields[1].data_type.as_str(), shown.fields[2].data_type.as_str()), ("FloatVector", "9999"));
-        let text = shown.table();
-        assert!(text.contains("\n0      v     FloatVector  -                     dim=8\n"), "{text}");
-        assert!(text.contains("aliases:           -\n"), "{text}");
     }
 }

@@ -8,30 +8,14 @@ use std::time::Duration;
 
 use clap::Args;
 use tokio::time::{Instant, sleep, sleep_until, timeout_at};
-use tonic::service::interceptor::InterceptedService;
 use tonic::transport::Channel;
-use tonic::{Request, Response, Status, Streaming};
+use tonic::{Request, Response, Status};
 
 use super::exit::{self, Failure};
-use crate::forward::{Authenticate, Peers};
+use super::session::{self, Client, Session};
+use crate::forward::Peers;
 use crate::limits;
-use crate::pb::access::access_client::AccessClient;
-use crate::pb::admin::admin_client::AdminClient;
 use crate::pb::admin::{LeaderShowRequest, LeaderShowResponse};
-use crate::pb::rootcoord::root_coord_client::RootCoordClient;
-use crate::pb::{common, internal, milvus, rootcoord};
-
-/// One connection, whose calls show the cluster's secret.
-pub type Secured = InterceptedService<Channel, Authenticate>;
-
-/// The admin client on one connection.
-pub type Client = AdminClient<Secured>;
-
-/// RootCoord's client on the same connection: every node serves it beside the admin API.
-pub type Coordinator = RootCoordClient<Secured>;
-
-/// And the one about grants.
-pub type Grants = AccessClient<Secured>;
 
 /// How to reach the cluster; accepted before and after the command.
 #[derive(Args, Clone, Debug)]
@@ -198,21 +182,14 @@ impl Dialer {
         let asking = async {
             let channel = self.channel(endpoint)?.connect().await.map_err(|error| absent(exit::cause(&error)))?;
             let channel = self.peers.authenticated(channel);
-            let coordinator = RootCoordClient::new(channel.clone())
-                .max_decoding_message_size(limits::REPLY_BYTES_MAX)
-                .max_encoding_message_size(limits::MESSAGE_BYTES_MAX);
-            let grants = AccessClient::new(channel.clone()).max_decoding_message_size(limits::REPLY_BYTES_MAX);
-            let client = AdminClient::new(channel.clone())
-                .max_decoding_message_size(limits::ADMIN_MESSAGE_BYTES_MAX)
-                .max_encoding_message_size(limits::ADMIN_MESSAGE_BYTES_MAX);
-            let answer = client.clone().leader_show(LeaderShowRequest {}).await.map_err(|status| {
+            let answer = session::admin(channel.clone()).leader_show(LeaderShowRequest {}).await.map_err(|status| {
                 match exit::is_transport(&status) {
                     true => absent(exit::cause(&status)),
                     false => Failure::from_status(&endpoint.0, &status),
                 }
             })?;
             let (node, started) = (endpoint.0.clone(), Instant::now());
-            let session = Session { channel, client, coordinator, grants, node, deadline, started };
+            let session = Session { channel, node, deadline, started };
             Ok((session, answer.into_inner()))
         };
         timeout_at(probe_deadline, asking).await.unwrap_or_else(|_| Err(absent("no answer in time".to_owned())))
@@ -226,171 +203,6 @@ impl Dialer {
             .tcp_nodelay(true)
             .http2_keep_alive_interval(limits::CTL_KEEP_ALIVE_INTERVAL)
             .keep_alive_timeout(limits::CTL_KEEP_ALIVE_TIMEOUT))
-    }
-}
-
-/// A connection to a node that answered, and how long its calls may take together.
-pub struct Session {
-    channel: Secured,
-    client: Client,
-    coordinator: Coordinator,
-    grants: Grants,
-    /// Whom we talk to, for messages.
-    pub node: String,
-    deadline: Instant,
-    started: Instant,
-}
-
-impl Session {
-    /// What is left of the timeout.
-    pub fn remaining(&self) -> Duration {
-        self.deadline.saturating_duration_since(Instant::now())
-    }
-
-    /// One call with one answer, within the session's deadline.
-    pub async fn call<Q, A, F>(&self, message: Q, rpc: impl FnOnce(Client, Request<Q>) -> F) -> Result<A, Failure>
-    where
-        F: Future<Output = Result<Response<A>, Status>>,
-    {
-        self.answered(rpc(self.client.clone(), self.timed(message))).await
-    }
-
-    /// The same of RootCoord, whose answers also say in a status of their own whether they are one.
-    pub async fn ask<Q, A, F>(&self, message: Q, rpc: impl FnOnce(Coordinator, Request<Q>) -> F) -> Result<A, Failure>
-    where
-        A: MilvusAnswer,
-        F: Future<Output = Result<Response<A>, Status>>,
-    {
-        let answer = self.answered(rpc(self.coordinator.clone(), self.timed(message))).await?;
-        match answer.status() {
-            Some(status) if status.code != 0 => Err(Failure::from_milvus(&self.node, status)),
-            _ => Ok(answer),
-        }
-    }
-
-    /// The same about grants.
-    pub async fn grants<Q, A, F>(&self, message: Q, rpc: impl FnOnce(Grants, Request<Q>) -> F) -> Result<A, Failure>
-    where
-        F: Future<Output = Result<Response<A>, Status>>,
-    {
-        self.answered(rpc(self.grants.clone(), self.timed(message))).await
-    }
-
-    /// The same of any other service: `rpc` makes its client.
-    pub async fn of<Q, A, F>(&self, message: Q, rpc: impl FnOnce(Secured, Request<Q>) -> F) -> Result<A, Failure>
-    where
-        F: Future<Output = Result<Response<A>, Status>>,
-    {
-        self.answered(rpc(self.channel.clone(), self.timed(message))).await
-    }
-
-    fn timed<Q>(&self, message: Q) -> Request<Q> {
-        let mut request = Request::new(message);
-        request.set_timeout(self.remaining());
-        request
-    }
-
-    async fn answered<A>(&self, rpc: impl Future<Output = Result<Response<A>, Status>>) -> Result<A, Failure> {
-        match timeout_at(self.deadline, rpc).await {
-            Ok(Ok(answer)) => Ok(answer.into_inner()),
-            Ok(Err(status)) => Err(Failure::from_status(&self.node, &status)),
-            Err(_) => Err(Failure::timed_out(&self.node, self.started.elapsed())),
-        }
-    }
-
-    /// One call with a stream of answers. The deadline holds until the stream opens; then `idle` bounds each wait.
-    pub async fn open<Q, A, F>(
-        &self,
-        message: Q,
-        idle: Option<Duration>,
-        rpc: impl FnOnce(Client, Request<Q>) -> F,
-    ) -> Result<Feed<A>, Interrupted>
-    where
-        F: Future<Output = Result<Response<Streaming<A>>, Status>>,
-    {
-        match timeout_at(self.deadline, rpc(self.client.clone(), Request::new(message))).await {
-            Ok(Ok(answer)) => Ok(Feed { stream: answer.into_inner(), node: self.node.clone(), idle }),
-            Ok(Err(status)) => Err(Interrupted::by(&self.node, &status)),
-            Err(_) => {
-                Err(Interrupted { failure: Failure::timed_out(&self.node, self.started.elapsed()), passing: true })
-            }
-        }
-    }
-}
-
-/// Where an answer of Milvus' API keeps its status.
-pub trait MilvusAnswer {
-    fn status(&self) -> Option<&common::Status>;
-}
-
-impl MilvusAnswer for common::Status {
-    fn status(&self) -> Option<&common::Status> {
-        Some(self)
-    }
-}
-
-macro_rules! milvus_answers {
-    ($($answer:ty),* $(,)?) => { $(
-        impl MilvusAnswer for $answer {
-            fn status(&self) -> Option<&common::Status> {
-                self.status.as_ref()
-            }
-        }
-    )* };
-}
-
-milvus_answers!(
-    internal::GetQuotaMetricsResponse,
-    milvus::DescribeAliasResponse,
-    milvus::DescribeCollectionResponse,
-    milvus::ListAliasesResponse,
-    milvus::ListDatabasesResponse,
-    milvus::SelectRoleResponse,
-    milvus::SelectUserResponse,
-    milvus::ShowCollectionsResponse,
-    milvus::ShowPartitionsResponse,
-    rootcoord::DescribeDatabaseResponse,
-);
-
-/// Why a stream ended early, and whether asking again may continue it.
-#[derive(Debug)]
-pub struct Interrupted {
-    pub failure: Failure,
-    pub passing: bool,
-}
-
-impl Interrupted {
-    fn by(node: &str, status: &Status) -> Self {
-        Interrupted { failure: Failure::from_status(node, status), passing: exit::is_passing(status) }
-    }
-}
-
-impl From<Interrupted> for Failure {
-    fn from(interrupted: Interrupted) -> Self {
-        interrupted.failure
-    }
-}
-
-/// A stream of answers with a bound on silence.
-pub struct Feed<A> {
-    stream: Streaming<A>,
-    node: String,
-    idle: Option<Duration>,
-}
-
-impl<A> Feed<A> {
-    /// The next answer, or `None` at the stream's regular end.
-    pub async fn next(&mut self) -> Result<Option<A>, Interrupted> {
-        let message = match self.idle {
-            None => self.stream.message().await,
-            Some(idle) => match tokio::time::timeout(idle, self.stream.message()).await {
-                Ok(message) => message,
-                Err(_) => {
-                    return Err(Interrupted { failure: Failure::timed_out(&self.node, idle), passing: true });
-                }
-            },
-        };
-        message.map_err(|status| Interrupted::by(&self.node, &status))
     }
 }
 

@@ -8,9 +8,10 @@ use tokio::time::{Instant, sleep};
 
 use super::Context;
 use super::confirm::confirm;
-use super::connect::{Endpoint, Interrupted};
+use super::connect::Endpoint;
 use super::exit::{Failure, one_line};
 use super::output::{Report, facts, note, or_dash};
+use super::session::Interrupted;
 use super::view::{MemberView, member_table, views};
 use crate::limits;
 use crate::pb::admin::{

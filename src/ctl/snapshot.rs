@@ -7,10 +7,10 @@ use roost_raft::snapshot::SnapshotFile;
 use serde::Serialize;
 
 use super::Context;
-use super::connect::Feed;
 use super::exit::Failure;
 use super::member::MemberArg;
 use super::output::{Report, facts, or_dash};
+use super::session::Feed;
 use super::snapshot_file::PartialFile;
 use super::snapshot_restore;
 use super::view::hex;

@@ -7,9 +7,9 @@ use serde::Serialize;
 use tokio::time::{Instant, sleep};
 
 use super::Context;
-use super::connect::Session;
 use super::exit::Failure;
 use super::output::{Report, or_dash, table};
+use super::session::Session;
 use super::view::hex;
 use crate::limits;
 use crate::pb::admin::{MemberListRequest, StateHashRequest, StateHashResponse};

@@ -12,6 +12,7 @@ use tonic::body::Body;
 
 use crate::error::Rejection;
 use crate::pb;
+use crate::quota::COLLECTION_WRITES;
 
 /// Which node executes a method.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,20 +50,6 @@ const ACCESS_WRITES: &[&str] = &[
     "OperatePrivilegeGroup",
 ];
 
-/// What both of Milvus' services write.
-const COLLECTION_WRITES: &[&str] = &[
-    "CreateCollection",
-    "DropCollection",
-    "RenameCollection",
-    "TruncateCollection",
-    "AlterCollection",
-    "AlterCollectionField",
-    "AddCollectionField",
-    "AddCollectionFunction",
-    "AlterCollectionFunction",
-    "DropCollectionFunction",
-];
-
 /// Everything that does not run where it was asked.
 const ROUTES: &[(&str, Route, &[&str])] = &[
     // Connect hands out a timestamp as the client's identifier.
@@ -84,6 +71,7 @@ const ROUTES: &[(&str, Route, &[&str])] = &[
     (MILVUS, Route::Log, &["OperatePrivilegeV2"]),
     (ROOT_COORD, Route::Log, ACCESS_WRITES),
     ("roost.access.v1.Access", Route::Log, &["SetCondition"]),
+    ("roost.catalog.v1.Catalog", Route::Log, &["CreateCollection", "AlterCollection", "DropCollection"]),
     (TIMESTAMP, Route::Leader, &["Allocate"]),
     (SESSION, Route::Log, &["Register", "Leave", "Drain", "Freeze"]),
     // The leader knows the loads.
@@ -278,7 +266,8 @@ fn nested(number: u32, value: &[u8]) -> Vec<u8> {
     message
 }
 
-fn grpc_reply(frame: Bytes) -> Response<Body> {
+/// A unary call's reply of one message, which has its header of five bytes already.
+pub fn grpc_reply(frame: Bytes) -> Response<Body> {
     let trailers = HeaderMap::from_iter([(GRPC_STATUS, HeaderValue::from_static("0"))]);
     let body = Full::new(frame).with_trailers(std::future::ready(Some(Ok(trailers))));
     let mut response = Response::new(Body::new(body));

@@ -28,5 +28,5 @@ pub use arrival::ArrivalLayer;
 pub use body::HeldRoom;
 pub use door::{DoorLayer, secret_proof};
 pub use ingress::{CLUSTER, Ingress, IngressLayer, LEADER_KEY, Side};
-pub use methods::{EtcdCall, Method, Methods, Route};
+pub use methods::{EtcdCall, Method, Methods, Route, grpc_reply};
 pub use peers::{Authenticate, Peers};

@@ -26,7 +26,7 @@ use crate::querycoord::QueryCoord;
 use crate::quota::{Gate, QuotaReports};
 use crate::relay::Relay;
 use crate::replica::Replica;
-use crate::rootcoord::{CacheGauges, Catalog, Eraser, MetadataCache, Operations, RootCoordService};
+use crate::rootcoord::{CacheGauges, Catalog, CatalogService, Eraser, MetadataCache, Operations, RootCoordService};
 use crate::session::{Loads, SessionService, SessionTask, WorkerGauges, WorkerHub};
 use crate::shutdown::{self, Shutdown, Trigger};
 
@@ -76,6 +76,7 @@ pub struct Node {
     pub(super) sessions: SessionService,
     /// What workers reported, on the leader.
     pub loads: Arc<Loads>,
+    pub(super) changes: CatalogService,
     pub(super) admin: Option<AdminServer<AdminService>>,
     pub(super) etcd: Option<EtcdServices>,
     /// Ends the calls of clients: streams at once, others once they are answered.
@@ -180,6 +181,7 @@ impl Node {
                 health: health.clone(),
                 operations: operations.clone(),
             },
+            changes: CatalogService { catalog: catalog.clone() },
             rootcoord: RootCoordService {
                 catalog,
                 accounts: accounts.clone(),

@@ -1,10 +1,12 @@
 //! Three whole servers on loopback over replicas in memory, spoken to as clients do.
 
 mod access;
+mod conditional;
 mod doors;
 mod etcd;
 mod fuzz;
 mod lasting;
+mod listings;
 mod names;
 mod proxies;
 mod quota;

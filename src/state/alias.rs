@@ -4,7 +4,7 @@
 use std::fmt;
 use std::io;
 
-use roost_raft::kv::{Read, Txn};
+use roost_raft::kv::Read;
 use serde::{Deserialize, Serialize};
 
 use super::event::Event;
@@ -84,7 +84,7 @@ fn alter(step: &mut Step<'_, '_>, database: &str, alias: &str, collection: &str)
         None => Err(Rejection::AliasNotFound { database: database.name, alias: alias.to_owned() }.into()),
         Some(id) if id == row.id => Ok(Reply::AliasSet { collection_id: id, changed: false }),
         Some(id) => {
-            take_from(step.txn, id, alias)?;
+            take_from(step, id, alias)?;
             // Both collections change.
             let name = alias.to_owned();
             step.events.push(Event::AliasDropped { database_id: database.id, collection_id: id, name });
@@ -100,7 +100,7 @@ fn drop(step: &mut Step<'_, '_>, database: &str, alias: &str) -> Outcome {
         false => target(step.txn, database.id, alias)?,
     };
     let Some(collection_id) = found else { return Ok(Reply::AliasDropped { collection_id: None }) };
-    take_from(step.txn, collection_id, alias)?;
+    take_from(step, collection_id, alias)?;
     database::remove_alias(step.txn, database.id)?;
     ALIASES.delete(step.txn, &(database.id, alias.to_owned()));
     let name = alias.to_owned();
@@ -136,7 +136,7 @@ fn set(step: &mut Step<'_, '_>, mut row: store::Collection, alias: &str) -> Outc
         return Err(Rejection::QuotaExceeded { detail }.into());
     }
     row.aliases += 1;
-    COLLECTIONS.put(step.txn, &row.id, &row);
+    collection::revision::save(step, &mut row);
     ALIASES.put(step.txn, &(row.database_id, alias.to_owned()), &store::Reference { id: row.id });
     COLLECTION_ALIASES.put(step.txn, &(row.id, alias.to_owned()), &store::Present {});
     let name = alias.to_owned();
@@ -145,11 +145,13 @@ fn set(step: &mut Step<'_, '_>, mut row: store::Collection, alias: &str) -> Outc
 }
 
 /// Removes the alias from its collection's list and count.
-fn take_from(txn: &mut Txn<'_>, collection_id: i64, alias: &str) -> io::Result<()> {
-    let Some(mut row) = COLLECTIONS.get(txn, &collection_id)? else { return Err(COLLECTIONS.missing(&collection_id)) };
+fn take_from(step: &mut Step<'_, '_>, collection_id: i64, alias: &str) -> io::Result<()> {
+    let Some(mut row) = COLLECTIONS.get(step.txn, &collection_id)? else {
+        return Err(COLLECTIONS.missing(&collection_id));
+    };
     row.aliases = row.aliases.checked_sub(1).ok_or_else(|| uncounted(collection_id))?;
-    COLLECTIONS.put(txn, &collection_id, &row);
-    COLLECTION_ALIASES.delete(txn, &(collection_id, alias.to_owned()));
+    collection::revision::save(step, &mut row);
+    COLLECTION_ALIASES.delete(step.txn, &(collection_id, alias.to_owned()));
     Ok(())
 }
 

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 pub use super::access::AccessCommand;
 pub use super::alias::AliasCommand;
-pub use super::collection::{CollectionChange, CreateCollection, DropCollection};
+pub use super::collection::{CollectionChange, Conditional, CreateCollection, DropCollection};
 pub use super::database::{AlterDatabase, CreateDatabase, DropDatabase};
 pub use super::id::AllocId;
 pub use super::index::IndexCommand;
@@ -38,6 +38,7 @@ pub enum Command {
     Load(LoadCommand),
     Access(AccessCommand),
     Worker(WorkerCommand),
+    Conditional(Conditional),
 }
 
 impl Command {
@@ -60,7 +61,7 @@ impl Command {
             | Command::Index(_)
             | Command::Load(_)
             | Command::Access(_) => 4,
-            Command::Worker(_) => 6,
+            Command::Worker(_) | Command::Conditional(_) => 6,
         }
     }
 
@@ -84,6 +85,7 @@ impl Command {
             Command::Load(command) => command.name(),
             Command::Access(command) => command.name(),
             Command::Worker(command) => command.name(),
+            Command::Conditional(command) => command.change.name(),
         }
     }
 
@@ -107,6 +109,7 @@ impl Command {
             Command::Load(command) => command.apply(step),
             Command::Access(command) => command.apply(step),
             Command::Worker(command) => command.apply(step),
+            Command::Conditional(command) => command.apply(step),
         }
     }
 }
@@ -132,6 +135,7 @@ impl fmt::Display for Command {
             Command::Load(command) => command.fmt(f),
             Command::Access(command) => command.fmt(f),
             Command::Worker(command) => command.fmt(f),
+            Command::Conditional(command) => command.fmt(f),
         }
     }
 }

@@ -57,6 +57,8 @@ impl Entry {
         const ACCESS: u8 = 15;
         const DROP_ROLE: u8 = 6;
         const RESTORE: u8 = 14;
+        /// The place of `Command::Conditional`, some of which drop a collection. Operators' calls are few.
+        const CONDITIONAL: u8 = 17;
         /// The places of `Command::Keyspace`, and in it of the commands that take as long as they are.
         const KEYSPACE: u8 = 9;
         const PUT: u8 = 0;
@@ -69,7 +71,8 @@ impl Entry {
         const LEAVE: u8 = 4;
         match codec::decode_front::<Front<'_>>(bytes) {
             Ok((_, [KEYSPACE, command, ..])) => !matches!(*command, PUT | COMPACT | GRANT_LEASE),
-            Ok((_, [DROP_COLLECTION, ..] | [COLLECTION, RENAME, ..] | [ACCESS, DROP_ROLE | RESTORE, ..])) => true,
+            Ok((_, [DROP_COLLECTION | CONDITIONAL, ..] | [COLLECTION, RENAME, ..])) => true,
+            Ok((_, [ACCESS, DROP_ROLE | RESTORE, ..])) => true,
             Ok((_, [WORKER, FOUND | FREEZE | LEAVE, ..])) => true,
             _ => false,
         }

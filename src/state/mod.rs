@@ -113,8 +113,8 @@ pub use alias::AliasCommand;
 pub use channel::PCHANNELS;
 pub use clock::physical_ms;
 pub use collection::{
-    AddField, AlterField, AlterSettings, ChangeFunction, EnableDynamicField, EraseCollection, FieldLimits,
-    FunctionChange, ParamLimits, RenameCollection, TruncateCollection, check_added_field,
+    AddField, AlterField, AlterSettings, ChangeFunction, Conditional, ConditionalChange, EnableDynamicField,
+    EraseCollection, FieldLimits, FunctionChange, ParamLimits, RenameCollection, TruncateCollection, check_added_field,
 };
 pub use command::{
     AccessCommand, AllocId, AlterCollectionProperties, AlterDatabase, CollectionChange, Command, CreateCollection,
@@ -169,7 +169,7 @@ impl Machine for Roost {
             Some(Admission::Refused(reply)) => return encoded(&reply),
         };
         let mut clock = clock::advance(txn, entry.at_ms)?;
-        let reply = execute(&entry.command, clock.now_ms, context.apply_version, txn, events)?;
+        let reply = execute(&entry.command, clock.now_ms, context, txn, events)?;
         let bytes = encoded(&reply)?;
         if let Some(open) = open {
             match reply.for_copies(&bytes) {
@@ -209,12 +209,13 @@ impl Machine for Roost {
 fn execute(
     command: &Command,
     now_ms: u64,
-    apply_version: u32,
+    context: &ApplyContext,
     txn: &mut Txn<'_>,
     events: &mut Vec<Event>,
 ) -> io::Result<Reply> {
     let (mark, before) = (txn.mark(), events.len());
-    let mut step = Step { txn, now_ms, apply_version, events };
+    let (index, apply_version) = (context.index, context.apply_version);
+    let mut step = Step { txn, now_ms, index, apply_version, events };
     let outcome = command.apply(&mut step);
     let reply = step.settle(mark, outcome)?;
     if matches!(reply, Reply::Rejected(_)) {

@@ -48,7 +48,7 @@ impl CreatePartition {
         check_count(row.partitions.into(), &row.name, &self.limits)?;
         totals::add_capacity(step.txn, 1, row.shards, &self.limits)?;
         let partition_id = insert(step, row.id, &self.name, self.ts)?;
-        COLLECTIONS.put(step.txn, &row.id, &row);
+        collection::revision::save(step, &mut row);
         step.events.push(Event::PartitionCreated { collection_id: row.id, partition_id, name: self.name.clone() });
         Ok(Reply::PartitionCreated { partition_id, existed: false })
     }
@@ -73,7 +73,7 @@ impl DropPartition {
         row.partitions = row.partitions.checked_sub(1).ok_or_else(|| COLLECTIONS.missing(&row.id))?;
         totals::remove_capacity(step.txn, 1, row.shards)?;
         remove(step.txn, &partition);
-        COLLECTIONS.put(step.txn, &row.id, &row);
+        collection::revision::save(step, &mut row);
         load::forget_partition(step, &row, partition.id)?;
         step.events.push(Event::PartitionDropped {
             collection_id: row.id,

@@ -9,7 +9,6 @@ use super::event::Event;
 use super::limits::{MAX_PROPERTIES, MAX_PROPERTY_BYTES};
 use super::reply::Reply;
 use super::step::{Outcome, Step};
-use super::tables::COLLECTIONS;
 use super::{collection, name};
 use crate::error::Rejection;
 use crate::pb::store;
@@ -45,7 +44,7 @@ impl AlterCollectionProperties {
         if changed {
             row.properties = properties;
             row.updated_ts = row.updated_ts.max(self.ts);
-            COLLECTIONS.put(step.txn, &row.id, &row);
+            collection::revision::save(step, &mut row);
             step.events.push(Event::CollectionAltered {
                 database_id: row.database_id,
                 collection_id: row.id,

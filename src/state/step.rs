@@ -13,6 +13,8 @@ pub struct Step<'s, 't> {
     pub txn: &'s mut Txn<'t>,
     /// The replicated clock. Commands know no other.
     pub now_ms: u64,
+    /// Where the log has the entry. Commands that share one share it.
+    pub index: u64,
     /// Which version of apply all members agreed on: a command whose meaning changed looks here.
     pub apply_version: u32,
     pub events: &'s mut Vec<Event>,

@@ -26,6 +26,8 @@ pub const DATABASE_USE: Table<i64, store::DatabaseUse> = Table::new(0x22, "datab
 
 /// By id.
 pub const COLLECTIONS: Table<i64, store::Collection> = Table::new(0x30, "collection");
+/// The same rows, as far as a listing shows them. Only read.
+pub const COLLECTION_LINES: Table<i64, store::CollectionLine> = Table::new(0x30, "collection");
 /// By database id, name.
 pub const COLLECTION_NAMES: Table<(i64, String), store::Reference> = Table::new(0x31, "collection name");
 /// By database id, collection id.

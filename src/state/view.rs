@@ -6,8 +6,8 @@ use roost_raft::kv::Read;
 
 use super::access::AccessView;
 use super::tables::{
-    ALIASES, COLLECTION_NAMES, COLLECTIONS, DATABASE_COLLECTIONS, DATABASE_NAMES, DATABASE_USE, DATABASES, DROPPING,
-    LOADS, PARTITIONS, TOTALS, TSO_BOUND,
+    ALIASES, COLLECTION_LINES, COLLECTION_NAMES, COLLECTIONS, DATABASE_COLLECTIONS, DATABASE_NAMES, DATABASE_USE,
+    DATABASES, DROPPING, LOADS, PARTITIONS, TOTALS, TSO_BOUND,
 };
 use super::worker::{self, WorkerChanges};
 use super::{RequestId, alias, clock, collection, database, id, index, partition, session};
@@ -87,6 +87,19 @@ impl<'a> View<'a> {
         let after = after.map(|after| (database_id, after.to_owned()));
         let page = COLLECTION_NAMES.page(self.read, &database_id, after.as_ref(), limit)?;
         let row = |id| COLLECTIONS.get(self.read, &id)?.ok_or_else(|| COLLECTIONS.missing(&id));
+        page.into_iter().map(|(_, reference)| row(reference.id)).collect()
+    }
+
+    /// As [`View::collections`], of each only what a listing shows.
+    pub fn collection_lines(
+        &self,
+        database_id: i64,
+        after: Option<&str>,
+        limit: usize,
+    ) -> io::Result<Vec<store::CollectionLine>> {
+        let after = after.map(|after| (database_id, after.to_owned()));
+        let page = COLLECTION_NAMES.page(self.read, &database_id, after.as_ref(), limit)?;
+        let row = |id| COLLECTION_LINES.get(self.read, &id)?.ok_or_else(|| COLLECTION_LINES.missing(&id));
         page.into_iter().map(|(_, reference)| row(reference.id)).collect()
     }
 

@@ -182,7 +182,7 @@ async fn names_are_managed_by_their_nouns() {
     );
     assert_eq!(books["virtual_channels"].as_array().unwrap().len(), 1);
     let key = &books["fields"][0];
-    assert_keys(key, &["name", "id", "type", "element_type", "attributes", "params"]);
+    assert_keys(key, &["name", "id", "type", "element_type", "attributes", "params", "default"]);
     assert_eq!((&key["type"], &key["attributes"][0]), (&"Int64".into(), &"primary key".into()));
     let text = cluster.ctl(&["collection", "describe", "books"]).await.ok().stdout;
     assert!(text.contains("aliases:           tomes\n"), "{text}");
@@ -195,4 +195,62 @@ async fn names_are_managed_by_their_nouns() {
 
     let script = ctl::run(&[], &["completion", "bash"]).await.ok().stdout;
     assert!(script.contains("collection") && script.contains("--endpoint"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_operators_who_saw_the_same_cannot_both_change_it() {
+    const SCHEMA: &str = r#"{
+        "description": "all books", "dynamic_field": true,
+        "fields": [
+            {"name": "id", "type": "Int64", "attributes": ["primary key"]},
+            {"name": "title", "type": "VarChar", "params": {"max_length": 64}, "default": "?"},
+            {"name": "v", "type": "FloatVector", "params": {"dim": 8}}
+        ]
+    }"#;
+    let mut cluster = Cluster::start(3).await;
+    let home = tempfile::tempdir().unwrap();
+    let file = home.path().join("books.json");
+    std::fs::write(&file, SCHEMA).unwrap();
+    let file = file.to_str().unwrap();
+    let create = ["collection", "create", "books", "--schema", file, "--property", "a=b", "--if-revision", "0"];
+    assert_eq!(json(&cluster, &create).await["done"], "created");
+    cluster.ctl(&create).await.refused(1, "collection books is at revision");
+    let seen = json(&cluster, &["collection", "describe", "books"]).await;
+    assert_eq!((&seen["state"], &seen["load_percent"]), (&"CollectionCreated".into(), &Value::Null));
+    assert_eq!(seen["fields"][1]["default"], "?");
+    let revision = seen["revision"].to_string();
+
+    let alter = |value: &'static str| ["collection", "alter", "books", "--set", value, "--if-revision", &revision];
+    let (one, other) = (alter("by=one"), alter("by=two"));
+    let (one, other) = tokio::join!(cluster.ctl(&one), cluster.ctl(&other));
+    let mut codes = [one.code, other.code];
+    codes.sort_unstable();
+    assert_eq!(codes, [0, 1], "{one:?} {other:?}");
+    let now = json(&cluster, &["collection", "describe", "books"]).await;
+    assert_eq!(now["properties"]["by"], if one.code == 0 { "one" } else { "two" });
+
+    // Nor is it dropped by who does not know of the change, also after another node leads.
+    let drop = ["collection", "drop", "books", "-y", "--if-revision"];
+    let leader = cluster.leader().await;
+    cluster.node(leader).kill();
+    cluster.ctl(&[&drop[..], &[&revision]].concat()).await.refused(1, "collection books is at revision");
+    // What was shown is a schema file.
+    let shown = home.path().join("shown.json");
+    std::fs::write(&shown, now.to_string()).unwrap();
+    let shown = shown.to_str().unwrap();
+    json(&cluster, &["collection", "create", "tomes", "--schema", shown, "--property", "a=b"]).await;
+    let tomes = json(&cluster, &["collection", "describe", "tomes"]).await;
+    assert_eq!((&tomes["fields"], &tomes["description"]), (&now["fields"], &now["description"]));
+    let last = now["revision"].to_string();
+    assert_eq!(json(&cluster, &[&drop[..], &[&last]].concat()).await["done"], "dropped");
+
+    // Each of these calls is in the audit log of the node that was asked.
+    let logs: Vec<String> = cluster.ids().into_iter().map(|id| cluster.log_of(id)).collect();
+    let audited = |method: &str, outcome: &str| {
+        let says = |line: &str| line.contains(" audit: ") && line.contains(method) && line.contains(outcome);
+        logs.iter().flat_map(|log| log.lines()).filter(|line| says(line) && line.contains("books")).count()
+    };
+    assert_eq!((audited("CreateCollection", "done"), audited("CreateCollection", "refused")), (1, 1));
+    assert_eq!((audited("AlterCollection", "done"), audited("AlterCollection", "refused")), (1, 1));
+    assert_eq!((audited("DropCollection", "done"), audited("DropCollection", "refused")), (1, 1));
 }

@@ -18,13 +18,22 @@ use crate::pb::store;
 use crate::rootcoord::catalog::{Catalog, existing, named_collection};
 use crate::rootcoord::validate::{self, Alteration};
 use crate::state::{
-    self, AlterCollectionProperties, AlterSettings, CollectionChange, Command, CreateCollection, DropCollection,
-    EnableDynamicField, RenameCollection, Reply, TIME_ZONE, TruncateCollection, View,
+    self, AlterCollectionProperties, AlterSettings, CollectionChange, Command, Conditional, ConditionalChange,
+    CreateCollection, DropCollection, EnableDynamicField, RenameCollection, Reply, TIME_ZONE, TruncateCollection, View,
 };
 
 impl Catalog {
     /// On the leader. An identical collection of that name is a success.
     pub async fn create_collection(&self, asked: &Asked<CreateCollectionRequest>) -> Result<(), Failure> {
+        self.create_collection_at(asked, None).await
+    }
+
+    /// The same, only if the collection is at this revision; 0: there is none.
+    pub(in crate::rootcoord) async fn create_collection_at(
+        &self,
+        asked: &Asked<CreateCollectionRequest>,
+        revision: Option<u64>,
+    ) -> Result<(), Failure> {
         let limits = &self.ledger.limits;
         let database = asked.database(&asked.message.db_name);
         let schema = validate::decoded(&asked.message.schema)?;
@@ -45,7 +54,7 @@ impl Catalog {
             limits: state::Limits::from(limits.as_ref()),
         };
         let done = reply!(Reply::CollectionCreated { .. } => ());
-        self.ledger.propose(&asked.call, Command::CreateCollection(command), done).await
+        self.ledger.propose(&asked.call, at_revision(revision, ConditionalChange::Create(command)), done).await
     }
 
     /// The time zone that new collections of the database get.
@@ -58,16 +67,34 @@ impl Catalog {
 
     /// On the leader. A missing collection is a success.
     pub async fn drop_collection(&self, asked: &Asked<DropCollectionRequest>) -> Result<(), Failure> {
+        self.drop_collection_at(asked, None).await
+    }
+
+    /// The same, only if the collection is at this revision.
+    pub(in crate::rootcoord) async fn drop_collection_at(
+        &self,
+        asked: &Asked<DropCollectionRequest>,
+        revision: Option<u64>,
+    ) -> Result<(), Failure> {
         let DropCollectionRequest { db_name, collection_name, .. } = &asked.message;
         validate::collection_name(collection_name)?;
         let command = DropCollection { database: asked.database(db_name).to_owned(), name: collection_name.clone() };
         let done = reply!(Reply::CollectionDropped { .. } => ());
-        self.ledger.propose(&asked.call, Command::DropCollection(command), done).await
+        self.ledger.propose(&asked.call, at_revision(revision, ConditionalChange::Drop(command)), done).await
     }
 
     /// On the leader. Sets properties of a collection or deletes them; changes its description and consistency level,
     /// and adds the dynamic field.
     pub async fn alter_collection(&self, asked: &Asked<AlterCollectionRequest>) -> Result<(), Failure> {
+        self.alter_collection_at(asked, None).await
+    }
+
+    /// The same, only if the collection is at this revision.
+    pub(in crate::rootcoord) async fn alter_collection_at(
+        &self,
+        asked: &Asked<AlterCollectionRequest>,
+        revision: Option<u64>,
+    ) -> Result<(), Failure> {
         let request = &asked.message;
         validate::collection_name(&request.collection_name)?;
         let database = asked.database(&request.db_name);
@@ -78,23 +105,27 @@ impl Catalog {
         let alteration = validate::alteration(request, &schema, &self.ledger.limits)?;
         let (database, collection) = (database.to_owned(), request.collection_name.clone());
         let ts = self.ledger.timestamp(&asked.call).await?;
-        let (set, delete) = match alteration {
+        let change = match alteration {
             Alteration::DynamicField { enable } => {
-                let command = EnableDynamicField { database, collection, enable, ts };
-                return self.change_collection(&asked.call, CollectionChange::EnableDynamicField(command)).await;
+                ConditionalChange::EnableDynamicField(EnableDynamicField { database, collection, enable, ts })
             }
             Alteration::Set { properties: set, description, consistency }
                 if description.is_some() || consistency.is_some() || set.is_empty() =>
             {
                 let command = AlterSettings { database, collection, description, consistency, set, ts };
-                return self.change_collection(&asked.call, CollectionChange::Settings(command)).await;
+                ConditionalChange::Settings(command)
             }
-            Alteration::Set { properties, .. } => (properties, Vec::new()),
-            Alteration::Delete(keys) => (Vec::new(), keys),
+            Alteration::Set { properties: set, .. } => {
+                let delete = Vec::new();
+                ConditionalChange::Properties(AlterCollectionProperties { database, collection, set, delete, ts })
+            }
+            Alteration::Delete(delete) => {
+                let set = Vec::new();
+                ConditionalChange::Properties(AlterCollectionProperties { database, collection, set, delete, ts })
+            }
         };
-        let command = AlterCollectionProperties { database, collection, set, delete, ts };
         let done = reply!(Reply::CollectionAltered { .. } => ());
-        self.ledger.propose(&asked.call, Command::AlterCollectionProperties(command), done).await
+        self.ledger.propose(&asked.call, at_revision(revision, change), done).await
     }
 
     /// The row and the schema of a collection, as they are now.
@@ -148,5 +179,13 @@ impl Catalog {
     pub(super) async fn change_collection(&self, call: &Call, change: CollectionChange) -> Result<(), Failure> {
         let done = reply!(Reply::CollectionAltered { .. } => ());
         self.ledger.propose(call, Command::Collection(change), done).await
+    }
+}
+
+/// The change as it is, or to be made only at this revision of its collection.
+fn at_revision(revision: Option<u64>, change: ConditionalChange) -> Command {
+    match revision {
+        None => change.unconditional(),
+        Some(revision) => Command::Conditional(Conditional { revision, change }),
     }
 }

@@ -55,6 +55,9 @@ pub struct ChangeGroup {
     pub add: bool,
 }
 
+/// From this apply version on a group that goes is no member of others any more: a new one of its name would be.
+const LEAVES_SINCE: u32 = 6;
+
 pub(super) fn lookup(read: &dyn Read, name: &str) -> io::Result<Option<store::PrivilegeGroup>> {
     PRIVILEGE_GROUPS.get(read, &name.to_owned())
 }
@@ -99,6 +102,14 @@ impl DropGroup {
             return Err(Rejection::invalid(detail).into());
         }
         PRIVILEGE_GROUPS.delete(step.txn, &self.name);
+        if step.apply_version >= LEAVES_SINCE {
+            for (other, mut row) in PRIVILEGE_GROUPS.page(step.txn, &(), None, MAX_PRIVILEGE_GROUPS)? {
+                if row.privileges.contains(&self.name) {
+                    remove(&mut row, &self.name);
+                    PRIVILEGE_GROUPS.put(step.txn, &other, &row);
+                }
+            }
+        }
         grant::groups_changed(step);
         Ok(Reply::AccessChanged)
     }
@@ -118,15 +129,20 @@ impl ChangeGroup {
             if self.add {
                 add(step, &self.name, &mut row, member)?;
             } else {
-                row.privileges.retain(|name| *name != member.name);
+                remove(&mut row, &member.name);
             }
-        }
-        if row.privileges.is_empty() {
-            row.level = 0;
         }
         PRIVILEGE_GROUPS.put(step.txn, &self.name, &row);
         grant::groups_changed(step);
         Ok(Reply::AccessChanged)
+    }
+}
+
+/// Without members a group has no level.
+fn remove(row: &mut store::PrivilegeGroup, member: &str) {
+    row.privileges.retain(|name| name != member);
+    if row.privileges.is_empty() {
+        row.level = 0;
     }
 }
 

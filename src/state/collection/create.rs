@@ -5,7 +5,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::lookup;
+use super::{lookup, revision};
 use crate::error::Rejection;
 use crate::pb::common::ConsistencyLevel;
 use crate::pb::schema::CollectionSchema;
@@ -16,7 +16,7 @@ use crate::state::limits::Limits;
 use crate::state::property::{self, Properties};
 use crate::state::reply::Reply;
 use crate::state::step::{Outcome, Refusal, Step};
-use crate::state::tables::{COLLECTION_NAMES, COLLECTIONS, DATABASE_COLLECTIONS};
+use crate::state::tables::{COLLECTION_NAMES, DATABASE_COLLECTIONS};
 use crate::state::{TIME_ZONE, alias, database, id, name, partition, schema, totals};
 
 /// Idempotent: an identical collection of that name is a success, another one is not.
@@ -69,7 +69,7 @@ impl CreateCollection {
         for partition in &self.partitions {
             partition::insert(step, id, partition, self.ts)?;
         }
-        let row = store::Collection {
+        let mut row = store::Collection {
             id,
             database_id: database.id,
             name: self.name.clone(),
@@ -86,8 +86,9 @@ impl CreateCollection {
             state: store::CollectionState::Created.into(),
             aliases: 0,
             truncated_ts: 0,
+            revision: 0,
         };
-        COLLECTIONS.put(step.txn, &id, &row);
+        revision::save(step, &mut row);
         COLLECTION_NAMES.put(step.txn, &(database.id, row.name.clone()), &store::Reference { id });
         DATABASE_COLLECTIONS.put(step.txn, &(database.id, id), &store::Present {});
         step.events.push(Event::CollectionCreated { database_id: database.id, collection_id: id, name: row.name });

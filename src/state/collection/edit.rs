@@ -3,7 +3,7 @@
 
 use prost::Message;
 
-use super::find;
+use super::{find, revision};
 use crate::error::Rejection;
 use crate::pb::schema::CollectionSchema;
 use crate::pb::store;
@@ -11,7 +11,6 @@ use crate::state::event::Event;
 use crate::state::limits::MAX_SCHEMA_BYTES;
 use crate::state::reply::Reply;
 use crate::state::step::{Outcome, Refusal, Step};
-use crate::state::tables::COLLECTIONS;
 
 /// Which collection is meant.
 pub(super) struct Target<'a> {
@@ -62,7 +61,7 @@ pub(super) fn encoded(schema: &CollectionSchema) -> Result<Vec<u8>, Rejection> {
 /// Writes a changed row and says so.
 pub(super) fn write(step: &mut Step<'_, '_>, mut row: store::Collection, ts: u64) -> Reply {
     row.updated_ts = row.updated_ts.max(ts);
-    COLLECTIONS.put(step.txn, &row.id, &row);
+    revision::save(step, &mut row);
     let (database_id, collection_id) = (row.database_id, row.id);
     step.events.push(Event::CollectionAltered { database_id, collection_id, name: row.name });
     Reply::CollectionAltered { collection_id, changed: true }

@@ -4,12 +4,14 @@
 mod add_field;
 mod alter_field;
 mod change;
+mod conditional;
 mod create;
 mod drop;
 mod edit;
 mod functions;
 mod rename;
 pub(super) mod restraint;
+pub(super) mod revision;
 mod settings;
 
 use std::io;
@@ -25,6 +27,7 @@ use crate::pb::store;
 pub use add_field::{AddField, EnableDynamicField, FieldLimits, check_added_field};
 pub use alter_field::{AlterField, ParamLimits};
 pub use change::CollectionChange;
+pub use conditional::{Conditional, ConditionalChange};
 pub use create::CreateCollection;
 pub use drop::{DropCollection, EraseCollection};
 pub use functions::{ChangeFunction, FunctionChange};

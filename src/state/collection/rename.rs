@@ -5,14 +5,14 @@ use std::fmt;
 use prost::Message;
 use serde::{Deserialize, Serialize};
 
-use super::{find, lookup};
+use super::{find, lookup, revision};
 use crate::error::Rejection;
 use crate::pb::store;
 use crate::state::event::Event;
 use crate::state::limits::Limits;
 use crate::state::reply::Reply;
 use crate::state::step::{Outcome, Step};
-use crate::state::tables::{COLLECTION_NAMES, COLLECTIONS, DATABASE_COLLECTIONS};
+use crate::state::tables::{COLLECTION_NAMES, DATABASE_COLLECTIONS};
 use crate::state::{access, alias, database, name};
 
 /// Says that a database's data is encrypted; such a collection stays where its key is.
@@ -91,7 +91,7 @@ impl RenameCollection {
         row.updated_ts = row.updated_ts.max(self.ts);
         COLLECTION_NAMES.put(step.txn, &(to.id, row.name.clone()), &store::Reference { id });
         DATABASE_COLLECTIONS.put(step.txn, &(to.id, id), &store::Present {});
-        COLLECTIONS.put(step.txn, &id, &row);
+        revision::save(step, &mut row);
         step.events.push(Event::CollectionRenamed {
             old_database_id,
             old_name,

@@ -6,7 +6,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use super::edit::{self, Target};
-use super::{find, restraint};
+use super::{find, restraint, revision};
 use crate::error::Rejection;
 use crate::pb::common::ConsistencyLevel;
 use crate::state::event::Event;
@@ -15,7 +15,6 @@ use crate::state::name;
 use crate::state::property::{self, Properties};
 use crate::state::reply::Reply;
 use crate::state::step::{Outcome, Step};
-use crate::state::tables::COLLECTIONS;
 
 /// Sets properties, and what clients name like properties. Idempotent.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -77,7 +76,7 @@ impl TruncateCollection {
         let changed = row.truncated_ts < self.ts;
         if changed {
             row.truncated_ts = self.ts;
-            COLLECTIONS.put(step.txn, &row.id, &row);
+            revision::save(step, &mut row);
             let (database_id, collection_id, name) = (row.database_id, row.id, row.name.clone());
             step.events.push(Event::CollectionTruncated { database_id, collection_id, name });
         }

@@ -1,5 +1,8 @@
 //! Aliases by example.
 
+use std::collections::BTreeMap;
+
+use prost::Message;
 use roost_raft::kv::Txn;
 
 use super::support::*;
@@ -29,10 +32,21 @@ fn aliases_of(world: &World, collection_id: i64) -> Vec<String> {
     aliases
 }
 
+/// A change and its opposite are two changes.
+fn but_revisions(world: &World) -> BTreeMap<Vec<u8>, Vec<u8>> {
+    const COLLECTION: u8 = 0x30;
+    let mut facts = world.facts();
+    for (_, row) in facts.iter_mut().filter(|(key, _)| key[0] == COLLECTION) {
+        let collection = store::Collection::decode(&**row).unwrap();
+        *row = store::Collection { revision: 0, ..collection }.encode_to_vec();
+    }
+    facts
+}
+
 #[test]
 fn an_alias_is_created_moved_and_dropped() {
     let mut world = world();
-    let before = world.facts();
+    let before = but_revisions(&world);
     let (reply, events) = world.apply(&entry(START_MS, None, create_alias("", "a", "books")));
     assert_eq!(Reply::decode(&reply).unwrap(), set(100, true));
     assert_eq!(events, [Event::AliasSet { database_id: 1, collection_id: 100, name: "a".into() }]);
@@ -52,7 +66,7 @@ fn an_alias_is_created_moved_and_dropped() {
     assert_eq!(Reply::decode(&reply).unwrap(), Reply::AliasDropped { collection_id: Some(102) });
     assert_eq!(events, [Event::AliasDropped { database_id: 1, collection_id: 102, name: "a".into() }]);
     world.run(drop_alias("", "b"));
-    assert_eq!(world.facts(), before, "nothing is left over");
+    assert_eq!(but_revisions(&world), before, "nothing is left over");
 }
 
 #[test]

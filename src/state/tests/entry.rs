@@ -52,6 +52,7 @@ fn what_may_take_long_is_told_without_decoding_it() {
     let restore = access::Restore { users, roles, grants, groups, max_users: 1, max_roles: 1 };
     let drop_role = |force| access::DropRole { name: "r".into(), force };
     for command in [
+        Command::Conditional(Conditional { revision: 1, change: ConditionalChange::Drop(drop.clone()) }),
         Command::DropCollection(drop),
         Command::Collection(CollectionChange::Rename(rename)),
         Command::Access(AccessCommand::DropRole(drop_role(true))),

@@ -64,6 +64,10 @@ fn commands() -> Vec<(&'static str, Command)> {
         ("drop function", change_function("a", FunctionChange::Drop("f".into()))),
         ("alter settings", change(CollectionChange::Settings(alter_settings("a", "d")))),
         ("truncate collection", change(CollectionChange::Truncate(truncate_collection("a", TS)))),
+        ("if at a revision", {
+            let drop = DropCollection { database: "a".into(), name: "c".into() };
+            Command::Conditional(Conditional { revision: 300, change: ConditionalChange::Drop(drop) })
+        }),
     ]
     .into_iter()
     .chain(access_commands().into_iter().map(|(name, command)| (name, Command::Access(command))))
@@ -241,7 +245,9 @@ fn rows() {
         state: store::CollectionState::Dropping.into(),
         aliases: 2,
         truncated_ts: TS,
+        revision: 0,
     };
+    let changed = store::Collection { revision: 300, ..collection.clone() };
     let partition = store::Partition {
         id: 101,
         collection_id: 100,
@@ -278,6 +284,7 @@ fn rows() {
         ("database", database.encode_to_vec()),
         ("database use", store::DatabaseUse { collections: 2, aliases: 3 }.encode_to_vec()),
         ("collection", collection.encode_to_vec()),
+        ("collection at a revision", changed.encode_to_vec()),
         ("partition", partition.encode_to_vec()),
         ("channel use", store::ChannelUse { vchannels: 2 }.encode_to_vec()),
         ("key space", key_space.encode_to_vec()),
@@ -464,6 +471,11 @@ const ENTRIES: &[(&str, &str)] = &[
          61fd0000600e7e474d06",
     ),
     (
+        "if at a revision",
+        "01fd9883df51930100000101fb2c01fc70110100fc6f11010004726f6f740f3132372e302e302e313a343030303011fb2c01\
+         0101610163",
+    ),
+    (
         "create root",
         "01fd9883df51930100000101fb2c01fc70110100fc6f11010004726f6f740f3132372e302e302e313a34303030300f000168\
          010172010164012a016704726f6f7401",
@@ -615,6 +627,12 @@ const ROWS: &[(&str, &str)] = &[
         "086410011a016322030102ff280130023a060a016b12017640014a1c62792d6465762d726f6f74636f6f72642d646d6c5f30\
          5f3130307630521662792d6465762d726f6f74636f6f72642d646d6c5f3058808080f3e0efd1a60660818080f3e0efd1a606\
          6803700278808080f3e0efd1a606f00102",
+    ),
+    (
+        "collection at a revision",
+        "086410011a016322030102ff280130023a060a016b12017640014a1c62792d6465762d726f6f74636f6f72642d646d6c5f30\
+         5f3130307630521662792d6465762d726f6f74636f6f72642d646d6c5f3058808080f3e0efd1a60660818080f3e0efd1a606\
+         6803700278808080f3e0efd1a6068001ac02f00102",
     ),
     ("partition", "086510641a017020808080f3e0efd1a6062802"),
     ("channel use", "0802"),

@@ -72,6 +72,7 @@ impl Model {
             Command::Alias(command) => self.alias(command),
             Command::Access(_) => unreachable!("access has a model of its own"),
             Command::Worker(_) => unreachable!("workers have a model of their own"),
+            Command::Conditional(_) => unreachable!("a change or a refusal: collection/revision.rs has examples"),
         }
     }
 

@@ -210,6 +210,26 @@ fn groups_have_one_level_and_stay_while_they_are_granted() {
     world.access(change_group("outer", &[("CreateDatabase", Some(PrivilegeLevel::Cluster))], true));
 }
 
+/// A new group of the old one's name would have been a member again.
+#[test]
+fn a_group_that_goes_is_no_member_any_more() {
+    for (apply_version, left) in [(5, 1), (Roost::APPLY_VERSION, 0)] {
+        let mut world = World { apply_version, ..world() };
+        for group in ["inner", "outer", "mixed"] {
+            world.access(create_group(group));
+        }
+        world.access(change_group("inner", &[("Query", COLLECTION)], true));
+        world.access(change_group("outer", &[("inner", None)], true));
+        world.access(change_group("mixed", &[("inner", None), ("Load", COLLECTION)], true));
+        world.access(AccessCommand::DropGroup(DropGroup { name: "inner".into() }));
+        let group = |name: &str| world.view().access().group(name).unwrap().unwrap();
+        assert_eq!(group("outer").privileges.len(), left);
+        assert_eq!(group("outer").level == 0, left == 0);
+        assert_eq!(group("mixed").privileges.len(), 1 + left);
+        assert_eq!(group("mixed").level, PrivilegeLevel::Collection as u32);
+    }
+}
+
 fn backup() -> Restore {
     Restore {
         users: vec![RestoredUser { name: "a".into(), password_hash: "h".into(), roles: vec!["r".into()] }],

@@ -4,6 +4,7 @@ mod drop;
 mod fields;
 mod functions;
 mod rename;
+mod revision;
 mod settings;
 
 use prost::Message;
