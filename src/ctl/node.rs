@@ -6,9 +6,9 @@ use clap::{Subcommand, ValueEnum};
 use serde::Serialize;
 
 use super::Context;
-use super::connect::Secured;
 use super::exit::{Failure, one_line};
 use super::output::{Done, Report, facts, or_dash, table};
+use super::session::Secured;
 use crate::limits;
 use crate::pb::session::session_client::SessionClient;
 use crate::pb::session::{DrainRequest, FreezeRequest, ListRequest, LoadReport, Resources, Worker};

@@ -6,7 +6,7 @@ use tonic::{Request, Response, Status};
 
 use super::VERSION;
 use super::data_plane::refused;
-use crate::access::{Accounts, PolicyBook};
+use crate::access::{Accounts, PolicyBook, Sight};
 use crate::datacoord::DataCoord;
 use crate::failure::Failure;
 use crate::handler::{Asked, Reply, handlers};
@@ -47,7 +47,7 @@ use crate::pb::milvus::{
 };
 use crate::pb::store;
 use crate::querycoord::QueryCoord;
-use crate::rootcoord::{Catalog, Operations, Which};
+use crate::rootcoord::{Catalog, Listing, Operations, Which};
 
 /// The service; cheap to clone.
 #[derive(Clone)]
@@ -96,6 +96,14 @@ impl Gateway {
         let mut list = self.catalog.show_collections(asked).await?;
         self.accounts.sight(&self.policy, &asked.call)?.filter(asked.database(&asked.message.db_name), &mut list);
         Ok(list)
+    }
+
+    /// The reply as it goes over the wire, if it is in memory and the caller sees all of it.
+    pub async fn encoded_listing(&self, asked: &Asked<ShowCollectionsRequest>) -> Option<Listing> {
+        match self.accounts.sight(&self.policy, &asked.call) {
+            Ok(Sight::Everything) => self.catalog.encoded_listing(asked).await,
+            Ok(Sight::Of(..)) | Err(_) => None,
+        }
     }
 
     /// What is not seen is refused in its own response.

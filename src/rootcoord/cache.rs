@@ -1,10 +1,10 @@
-//! Descriptions of collections, decoded and complete, in memory before this node's own tables: bounded by bytes and by
-//! time, and filled when the node starts.
+//! Descriptions of collections, decoded and complete, and listings of databases, encoded, in memory before this node's
+//! own tables: bounded by bytes and by time. Descriptions are filled in when the node starts.
 //!
-//! A description that is read behind a barrier is never older than the barrier. The host sends the events of an entry
-//! after its rows can be read and before the entry counts as applied, and whoever asks the cache first takes in all
-//! events that were sent: what an entry changed is out by then. What was read from the tables meanwhile is put in only
-//! if no event came since before that read began; both happen under the lock under which events are taken in.
+//! What is read behind a barrier is never older than the barrier. The host sends the events of an entry after its rows
+//! can be read and before the entry counts as applied, and whoever asks the cache first takes in all events that were
+//! sent: what an entry changed is out by then. What was read from the tables meanwhile is put in only if no event came
+//! since before that read began; both happen under the lock under which events are taken in.
 
 use std::io;
 use std::sync::Arc;
@@ -24,16 +24,21 @@ use crate::shutdown::Shutdown;
 use crate::state::{Event, View};
 
 mod counts;
+mod listings;
 mod warm_up;
 
 pub use counts::CacheGauges;
 use counts::Counts;
+pub use listings::Listing;
+use listings::Listings;
 
 /// A decoded description takes about so many times the bytes of its encoded form.
 const DECODED_FACTOR: usize = 4;
 /// The part of the memory that names may take besides, and what each takes beside its own bytes.
 const HINTS_PART: u64 = 16;
 const HINT_BYTES: usize = 64;
+/// The part of the memory that listings may take besides.
+const LISTINGS_PART: u64 = 4;
 /// A year: no node runs longer without a new version.
 const FOR_EVER: Duration = Duration::from_secs(365 * 86_400);
 /// How often events are taken in while nobody asks, so that few of them wait.
@@ -60,21 +65,37 @@ pub struct MetadataCache {
 
 struct Feed {
     events: Events,
-    /// How many events of collections were taken in.
-    changes: u64,
+    seen: Seen,
+    listings: Listings,
 }
 
-/// A read of the tables that began when so many changes were known.
-pub(super) struct Reading {
+/// How many events were taken in.
+#[derive(Clone, Copy, Debug, Default)]
+struct Seen {
+    /// Of collections.
     changes: u64,
+    /// That changed a listing.
+    relisted: u64,
+}
+
+/// A read of the tables that began when so much was known.
+pub(super) struct Reading {
+    seen: Seen,
+}
+
+/// What an event makes wrong.
+#[derive(Debug, Default)]
+struct Stale {
+    /// Of the collection of this id.
+    description: Option<i64>,
+    /// Of the databases of these ids.
+    listings: [Option<i64>; 2],
 }
 
 impl MetadataCache {
     pub fn new(replica: Arc<dyn Replica>, settings: &config::Cache) -> Arc<Self> {
-        let live = match settings.time_to_live_ms {
-            0 => FOR_EVER,
-            ms => Duration::from_millis(ms),
-        };
+        let time_to_live = Duration::from_millis(settings.time_to_live_ms);
+        let live = if time_to_live.is_zero() { FOR_EVER } else { time_to_live };
         let weigh = |_: &i64, described: &Arc<Described>| described.bytes();
         let collections = Cache::builder().max_capacity(settings.capacity_bytes).weigher(weigh).time_to_live(live);
         // Names are a small part of what they lead to.
@@ -83,7 +104,11 @@ impl MetadataCache {
             .weigher(|name: &String, _: &i64| u32::try_from(name.len() + HINT_BYTES).unwrap_or(u32::MAX))
             .time_to_live(live);
         Arc::new(MetadataCache {
-            feed: Mutex::new(Feed { events: replica.events(), changes: 0 }),
+            feed: Mutex::new(Feed {
+                events: replica.events(),
+                seen: Seen::default(),
+                listings: Listings::new(settings.capacity_bytes / LISTINGS_PART, time_to_live),
+            }),
             replica,
             collections: collections.build(),
             hints: hints.build(),
@@ -113,11 +138,34 @@ impl MetadataCache {
         found
     }
 
-    /// To be called before the view is taken that a description is read from.
+    /// The listing of this database, as of all that this node has applied. `None`: it is not here.
+    pub(super) fn listing(&self, database: &str) -> Option<Listing> {
+        let mut feed = self.feed.lock();
+        self.take_in(&mut feed);
+        let found = feed.listings.get(database);
+        match found {
+            Some(_) => self.counts.listing_hits.inc(),
+            None => self.counts.listing_misses.inc(),
+        };
+        found
+    }
+
+    /// Keeps a listing that was read, unless one changed meanwhile. True if it is kept.
+    pub(super) fn keep_listing(&self, reading: &Reading, database: &store::Database, listing: Listing) -> bool {
+        let mut feed = self.feed.lock();
+        self.take_in(&mut feed);
+        feed.seen.relisted == reading.seen.relisted && feed.listings.put(&database.name, database.id, listing)
+    }
+
+    fn listing_bytes(&self) -> u64 {
+        self.feed.lock().listings.bytes()
+    }
+
+    /// To be called before the view is taken that a description or a listing is read from.
     pub(super) fn reading(&self) -> Reading {
         let mut feed = self.feed.lock();
         self.take_in(&mut feed);
-        Reading { changes: feed.changes }
+        Reading { seen: feed.seen }
     }
 
     /// Keeps what was read, unless something changed meanwhile. True if it is kept.
@@ -127,7 +175,7 @@ impl MetadataCache {
         }
         let mut feed = self.feed.lock();
         self.take_in(&mut feed);
-        if feed.changes != reading.changes {
+        if feed.seen.changes != reading.seen.changes {
             return false;
         }
         let DescribeCollectionResponse { collection_id, db_name, .. } = &described.internal;
@@ -143,21 +191,29 @@ impl MetadataCache {
             match feed.events.try_recv() {
                 // Rows were replaced as a whole.
                 Ok(batch) if batch.events.is_empty() => self.forget_all(feed),
-                Ok(batch) => {
-                    for id in batch.events.iter().filter_map(changed) {
-                        feed.changes += 1;
-                        self.counts.invalidations.inc();
-                        self.collections.invalidate(&id);
-                    }
-                }
+                Ok(batch) => batch.events.iter().for_each(|event| self.forget(feed, &Stale::by(event))),
                 Err(TryRecvError::Lagged(_)) => self.forget_all(feed),
                 Err(TryRecvError::Empty | TryRecvError::Closed) => return,
             }
         }
     }
 
+    fn forget(&self, feed: &mut Feed, stale: &Stale) {
+        if let Some(id) = stale.description {
+            feed.seen.changes += 1;
+            self.counts.invalidations.inc();
+            self.collections.invalidate(&id);
+        }
+        for id in stale.listings.iter().flatten() {
+            feed.seen.relisted += 1;
+            feed.listings.forget(*id);
+        }
+    }
+
     fn forget_all(&self, feed: &mut Feed) {
-        feed.changes += 1;
+        feed.seen.changes += 1;
+        feed.seen.relisted += 1;
+        feed.listings.clear();
         self.counts.invalidations.inc();
         // One by one: wholesale invalidation goes by a clock, and what is put in right after must stay.
         let held: Vec<i64> = self.collections.iter().map(|(id, _)| *id).collect();
@@ -214,34 +270,42 @@ fn hint(database: &str, name: &str) -> String {
     format!("{database}\0{name}")
 }
 
-/// The collection whose description an event changes.
-fn changed(event: &Event) -> Option<i64> {
-    match event {
-        Event::CollectionCreated { collection_id, .. }
-        | Event::CollectionDropped { collection_id, .. }
-        | Event::CollectionAltered { collection_id, .. }
-        | Event::CollectionRenamed { collection_id, .. }
-        | Event::AliasSet { collection_id, .. }
-        | Event::AliasDropped { collection_id, .. }
-        | Event::PartitionCreated { collection_id, .. }
-        | Event::PartitionDropped { collection_id, .. } => Some(*collection_id),
-        // A description says nothing of these.
-        Event::CollectionTruncated { .. }
-        | Event::DatabaseCreated { .. }
-        | Event::DatabaseDropped { .. }
-        | Event::DatabaseAltered { .. }
-        | Event::TsoExtended { .. }
-        | Event::KeysChanged(_)
-        | Event::HistoryCompacted { .. }
-        | Event::LeaseGranted { .. }
-        | Event::LeaseEnded { .. }
-        | Event::IndexCreated { .. }
-        | Event::IndexAltered { .. }
-        | Event::IndexDropped { .. }
-        | Event::LoadChanged { .. }
-        | Event::LoadEnded { .. }
-        | Event::Access(_)
-        | Event::WorkerChanged { .. } => None,
+impl Stale {
+    fn by(event: &Event) -> Self {
+        let description = |id: &i64| Stale { description: Some(*id), ..Stale::default() };
+        match event {
+            Event::CollectionCreated { database_id, collection_id, .. }
+            | Event::CollectionDropped { database_id, collection_id, .. } => {
+                Stale { description: Some(*collection_id), listings: [Some(*database_id), None] }
+            }
+            Event::CollectionRenamed { old_database_id, database_id, collection_id, .. } => {
+                Stale { description: Some(*collection_id), listings: [Some(*old_database_id), Some(*database_id)] }
+            }
+            Event::CollectionAltered { collection_id, .. }
+            | Event::AliasSet { collection_id, .. }
+            | Event::AliasDropped { collection_id, .. }
+            | Event::PartitionCreated { collection_id, .. }
+            | Event::PartitionDropped { collection_id, .. } => description(collection_id),
+            Event::DatabaseDropped { database_id, .. } => {
+                Stale { listings: [Some(*database_id), None], ..Stale::default() }
+            }
+            // Neither says anything of these.
+            Event::CollectionTruncated { .. }
+            | Event::DatabaseCreated { .. }
+            | Event::DatabaseAltered { .. }
+            | Event::TsoExtended { .. }
+            | Event::KeysChanged(_)
+            | Event::HistoryCompacted { .. }
+            | Event::LeaseGranted { .. }
+            | Event::LeaseEnded { .. }
+            | Event::IndexCreated { .. }
+            | Event::IndexAltered { .. }
+            | Event::IndexDropped { .. }
+            | Event::LoadChanged { .. }
+            | Event::LoadEnded { .. }
+            | Event::Access(_)
+            | Event::WorkerChanged { .. } => Stale::default(),
+        }
     }
 }
 

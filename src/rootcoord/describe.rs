@@ -38,7 +38,7 @@ pub fn collection(
 }
 
 /// One more line of a listing: an entry in each of its parallel lists.
-pub fn list(list: &mut ShowCollectionsResponse, row: store::Collection) {
+pub fn list(list: &mut ShowCollectionsResponse, row: store::CollectionLine) {
     list.collection_names.push(row.name);
     list.collection_ids.push(row.id);
     list.created_timestamps.push(row.created_ts);
@@ -47,7 +47,7 @@ pub fn list(list: &mut ShowCollectionsResponse, row: store::Collection) {
 }
 
 /// One more line of a listing of what is loaded.
-pub fn list_loaded(listed: &mut ShowCollectionsResponse, row: store::Collection, percent: i64) {
+pub fn list_loaded(listed: &mut ShowCollectionsResponse, row: store::CollectionLine, percent: i64) {
     list(listed, row);
     listed.in_memory_percentages.push(percent);
     listed.query_service_available.push(true);

@@ -10,13 +10,15 @@ mod collection;
 mod database;
 mod describe;
 mod operations;
+mod operator;
 mod partition;
 mod service;
 pub mod validate;
 
-pub use cache::{CacheGauges, MetadataCache};
+pub use cache::{CacheGauges, Listing, MetadataCache};
 pub use catalog::{Catalog, named_collection};
 pub use clock::allocate_after;
 pub use collection::{Eraser, Which};
 pub use operations::Operations;
+pub use operator::CatalogService;
 pub use service::RootCoordService;

@@ -6,11 +6,13 @@ use tonic_health::pb::health_server::{Health as HealthApi, HealthServer};
 use tonic_reflection::server::Error as ReflectionError;
 
 use super::etcd;
+use super::listings::WithListings;
 use super::node::Node;
 use crate::http;
 use crate::limits;
 use crate::pb::FILE_DESCRIPTOR_SET;
 use crate::pb::access::access_server::AccessServer;
+use crate::pb::catalog::catalog_server::CatalogServer;
 use crate::pb::milvus::milvus_service_server::MilvusServiceServer;
 use crate::pb::relay::relay_server::RelayServer;
 use crate::pb::rootcoord::root_coord_server::RootCoordServer;
@@ -22,6 +24,7 @@ const ROOT_COORD: &str = "milvus.proto.rootcoord.RootCoord";
 const TIMESTAMP: &str = "roost.tso.v1.Timestamp";
 const ADMIN: &str = "roost.admin.v1.Admin";
 const ACCESS: &str = "roost.access.v1.Access";
+const CATALOG: &str = "roost.catalog.v1.Catalog";
 const SESSION: &str = "roost.session.v1.Session";
 const HEALTH: &str = "grpc.health.v1.Health";
 
@@ -34,7 +37,8 @@ macro_rules! limited {
 }
 
 pub(super) fn client(node: &Node, health: HealthServer<impl HealthApi>) -> Result<Routes, ReflectionError> {
-    let mut routes = Routes::new(limited!(MilvusServiceServer<_>, node.gateway.clone())).add_service(health);
+    let milvus = limited!(MilvusServiceServer<_>, node.gateway.clone());
+    let mut routes = Routes::new(WithListings::new(milvus, node.gateway.clone())).add_service(health);
     if node.shows_metrics_to_clients() {
         let router = routes.axum_router_mut();
         *router = std::mem::take(router).merge(http::metrics(node.metrics.clone()));
@@ -46,16 +50,18 @@ pub(super) fn client(node: &Node, health: HealthServer<impl HealthApi>) -> Resul
 }
 
 pub(super) fn internal(node: &Node, health: HealthServer<impl HealthApi>) -> Result<Routes, ReflectionError> {
-    let routes = Routes::new(limited!(RootCoordServer<_>, node.rootcoord.clone()))
+    let rootcoord = limited!(RootCoordServer<_>, node.rootcoord.clone());
+    let routes = Routes::new(WithListings::new(rootcoord, node.rootcoord.clone()))
         .add_service(limited!(TimestampServer<_>, node.timestamps.clone()))
         .add_service(limited!(AccessServer<_>, node.grants.clone()))
+        .add_service(limited!(CatalogServer<_>, node.changes.clone()))
         .add_service(limited!(SessionServer<_>, node.sessions.clone()))
         .add_service(health);
     let routes = match &node.admin {
         Some(admin) => routes.add_service(admin.clone()),
         None => routes,
     };
-    reflecting(routes, &[ROOT_COORD, TIMESTAMP, ACCESS, SESSION, ADMIN, HEALTH])
+    reflecting(routes, &[ROOT_COORD, TIMESTAMP, ACCESS, CATALOG, SESSION, ADMIN, HEALTH])
 }
 
 /// Raft's services and everything that may be forwarded.
@@ -69,6 +75,7 @@ pub(super) fn peer(node: &Node, raft: Routes) -> Routes {
         .add_service(limited!(RootCoordServer<_>, node.rootcoord.clone()))
         .add_service(limited!(TimestampServer<_>, node.timestamps.clone()))
         .add_service(limited!(AccessServer<_>, node.grants.clone()))
+        .add_service(limited!(CatalogServer<_>, node.changes.clone()))
         .add_service(limited!(SessionServer<_>, node.sessions.clone()));
     match &node.admin {
         Some(admin) => routes.add_service(admin.clone()),
@@ -92,7 +99,7 @@ pub(super) fn health(node: &Node) -> (HealthServer<impl HealthApi + use<>>, Join
     let (reporter, server) = tonic_health::server::health_reporter();
     let (health, mut leadership) = (node.health.clone(), node.replica.leadership());
     // The empty name is the node as a whole.
-    let mut names = vec!["", MILVUS, ROOT_COORD, TIMESTAMP, ACCESS, SESSION, ADMIN];
+    let mut names = vec!["", MILVUS, ROOT_COORD, TIMESTAMP, ACCESS, CATALOG, SESSION, ADMIN];
     names.extend(node.etcd.iter().flat_map(|_| etcd::NAMES));
     let task = tokio::spawn(async move {
         loop {

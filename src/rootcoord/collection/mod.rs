@@ -3,6 +3,7 @@
 mod ddl;
 mod erase;
 mod evolve;
+mod list;
 mod read;
 
 use std::io;

@@ -1,4 +1,4 @@
-//! What is asked about collections: one, several by name, or all of a database.
+//! What is asked about collections: one, or several by name; and the ids of all.
 
 use std::io;
 use std::sync::Arc;
@@ -11,14 +11,12 @@ use crate::pb::common::{self, KeyValuePair};
 use crate::pb::milvus::{
     BatchDescribeCollectionRequest, BatchDescribeCollectionResponse, DescribeCollectionRequest,
     DescribeCollectionResponse, GetCollectionStatisticsRequest, GetCollectionStatisticsResponse, HasCollectionRequest,
-    ShowCollectionsRequest, ShowCollectionsResponse, ShowType,
 };
 use crate::pb::rootcoord::{DbCollections, ShowCollectionIDsRequest, ShowCollectionIDsResponse};
 use crate::pb::store;
-use crate::querycoord::collection_percent;
 use crate::rootcoord::cache::Described;
 use crate::rootcoord::catalog::{Catalog, all_databases, existing, named_collection};
-use crate::rootcoord::{Which, describe, validate};
+use crate::rootcoord::{Which, validate};
 use crate::state::View;
 
 impl Catalog {
@@ -109,51 +107,6 @@ impl Catalog {
         Ok(GetCollectionStatisticsResponse { status: Some(common::Status::default()), stats: vec![rows] })
     }
 
-    /// Every collection of a database, or those that are loaded: of these the named ones, if any are named, which must
-    /// be loaded then.
-    pub async fn show_collections(
-        &self,
-        asked: &Asked<ShowCollectionsRequest>,
-    ) -> Result<ShowCollectionsResponse, Failure> {
-        let in_memory = asked.message.r#type == i32::from(ShowType::InMemory);
-        let time_stamp = asked.message.time_stamp;
-        let named = asked.message.collection_names.clone();
-        validate::not_too_many(&named)?;
-        let database = asked.database(&asked.message.db_name).to_owned();
-        let read = move |view: &View<'_>| {
-            let database = existing(view, &database)?;
-            let status = Some(common::Status::default());
-            let mut list = ShowCollectionsResponse { status, ..ShowCollectionsResponse::default() };
-            if in_memory && !named.is_empty() {
-                for name in &named {
-                    let row = named_collection(view, &database.name, name)?;
-                    let (collection, detail) = (row.id.to_string(), "show collection failed".to_owned());
-                    let missing = || Rejection::CollectionNotLoaded { collection, detail };
-                    let percent = collection_percent(view, row.id)?.ok_or_else(missing)?;
-                    describe::list_loaded(&mut list, row, percent);
-                }
-                return Ok(list);
-            }
-            let mut after: Option<String> = None;
-            loop {
-                let page = view.collections(database.id, after.as_deref(), limits::LIST_PAGE)?;
-                let Some(last) = page.last() else { return Ok(list) };
-                after = Some(last.name.clone());
-                for row in page.into_iter().filter(|row| was_there(row.created_ts, time_stamp)) {
-                    match in_memory {
-                        false => describe::list(&mut list, row),
-                        true => {
-                            if let Some(percent) = collection_percent(view, row.id)? {
-                                describe::list_loaded(&mut list, row, percent);
-                            }
-                        }
-                    }
-                }
-            }
-        };
-        self.ledger.list(&asked.call, read).await
-    }
-
     /// The ids of all collections of the named databases, or of every database; if it is asked for, also of those that
     /// are being dropped.
     pub async fn show_collection_ids(
@@ -194,7 +147,7 @@ fn all_ids(next: impl Fn(Option<i64>) -> io::Result<Vec<i64>>) -> io::Result<Vec
 }
 
 /// Whether what was created at one hybrid timestamp had been at another; 0 means now.
-fn was_there(created_ts: u64, time_stamp: u64) -> bool {
+pub(super) fn was_there(created_ts: u64, time_stamp: u64) -> bool {
     time_stamp == 0 || created_ts <= time_stamp
 }
 
