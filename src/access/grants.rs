@@ -1,7 +1,8 @@
 //! Grants, in both forms: by object type and object (v1), and by a privilege's name and level (v2).
 
+use super::built_in::BuiltInGroup;
 use super::groups::{every_group, level_of};
-use super::privilege::{BuiltInGroup, Privilege};
+use super::privilege::Privilege;
 use super::users::all_users;
 use super::{Accounts, names};
 use crate::error::Rejection;

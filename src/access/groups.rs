@@ -1,6 +1,7 @@
 //! Privilege groups: those that users make, and the built-in ones beside them in listings.
 
-use super::privilege::{BUILT_IN_GROUPS, BuiltInGroup, Privilege};
+use super::built_in::{BUILT_IN_GROUPS, BuiltInGroup};
+use super::privilege::Privilege;
 use super::{Accounts, names};
 use crate::error::Rejection;
 use crate::failure::Failure;

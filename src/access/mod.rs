@@ -1,6 +1,6 @@
 //! Users, roles, grants and privilege groups: the calls that manage them, and the check of every other call.
 //!
-//! - `privilege`: which privileges there are, and the built-in groups of them; `names`, `password`: what may be stored;
+//! - `privilege`, `built_in`: which privileges there are, and groups of them; `names`, `password`: what may be stored;
 //! - `users`, `roles`, `grants`, `groups`, `backup`: the calls, parts of [`Accounts`];
 //! - `rules`, `wire`: what a call needs, and what its request names; `credential`: who calls;
 //! - `policy`, `condition`: grants in a form that is quick to ask; `book`, `aliases`: the policy that follows
@@ -14,6 +14,7 @@ mod aliases;
 pub mod audit;
 mod backup;
 pub mod book;
+pub mod built_in;
 pub mod condition;
 mod credential;
 pub mod explain;
@@ -50,6 +51,7 @@ pub use password::Hasher;
 pub use root::RootTask;
 pub use rules::{ObjectField, Rule, Rules};
 pub use service::GrantService;
+pub use sight::{Sight, keep_lines};
 pub use wire::{Malformed, field, message, texts};
 
 /// The calls about access, over the replicated state, for both APIs.

@@ -5,10 +5,11 @@
 //! or any. A user with many roles gets one table for all of them, made when it is first asked for.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, LazyLock, OnceLock};
 
+use super::built_in::{BuiltInGroup, legacy_group};
 use super::condition::Condition;
-use super::privilege::{BuiltInGroup, Privilege, PrivilegeSet, legacy_group};
+use super::privilege::{Privilege, PrivilegeSet};
 use crate::state::access::{ADMIN, ANY, GrantKey, ObjectType, PrivilegeLevel};
 
 /// Users with more roles get a table of their own instead of asking one role after the other.
@@ -57,6 +58,8 @@ struct Allowed {
 pub struct RolePolicy {
     pub name: Box<str>,
     grants: Vec<(GrantKey, Option<Arc<Condition>>)>,
+    /// What its grants name, whatever they mean there.
+    databases: BTreeSet<Box<str>>,
     permissions: Permissions,
 }
 
@@ -77,7 +80,8 @@ impl RolePolicy {
         for (key, condition) in &grants {
             permissions.add(key, condition.as_ref(), groups);
         }
-        RolePolicy { name: name.into(), grants, permissions }
+        let databases = grants.iter().map(|(key, _)| key.database.as_str().into()).collect();
+        RolePolicy { name: name.into(), grants, databases, permissions }
     }
 
     /// Whether any of its grants is of a custom group.
@@ -110,27 +114,26 @@ impl UserPolicy {
 
     /// Whether any of the user's roles has anything to do with a collection, be it under a condition.
     pub fn touches(&self, database: &str, collection: &str, groups: &Groups) -> bool {
-        let of_collections = PrivilegeSet::of_level(PrivilegeLevel::Collection);
-        let touching = |entry: &Entry<'_>| {
-            entry.object_type != ObjectType::User
-                && !entry.privileges.intersection(of_collections).is_empty()
-                && (entry.database == ANY || entry.database == database)
-                && (entry.object == ANY || entry.object == collection)
-        };
-        let mut grants = self.roles.iter().flat_map(|role| role.grants.iter());
-        grants.any(|(key, _)| entries(key, groups).iter().any(touching))
+        static OF_COLLECTIONS: LazyLock<PrivilegeSet> =
+            LazyLock::new(|| PrivilegeSet::of_level(PrivilegeLevel::Collection));
+        let of_collections = *OF_COLLECTIONS;
+        self.asked_of(groups, |permissions| permissions.touch(of_collections, database, collection))
     }
 
     /// Whether any of the user's roles has any grant there.
     pub fn touches_database(&self, database: &str) -> bool {
-        let mut grants = self.roles.iter().flat_map(|role| role.grants.iter());
-        grants.any(|(key, _)| key.database == ANY || key.database == database)
+        self.roles.iter().any(|role| role.databases.contains(ANY) || role.databases.contains(database))
     }
 
     /// Whether any of the user's roles allows it. `holds` is asked only where nothing without a condition does.
     pub fn allows(&self, wanted: &Wanted<'_>, groups: &Groups, holds: &mut dyn FnMut(&Condition) -> bool) -> bool {
+        self.asked_of(groups, |permissions| permissions.allow(wanted, holds))
+    }
+
+    /// Whether it is so of any role.
+    fn asked_of(&self, groups: &Groups, mut is_so: impl FnMut(&Permissions) -> bool) -> bool {
         if self.roles.len() <= ROLES_ASKED_ONE_BY_ONE {
-            return self.roles.iter().any(|role| role.allows(wanted, holds));
+            return self.roles.iter().any(|role| is_so(&role.permissions));
         }
         let together = self.together.get_or_init(|| {
             let everything = self.roles.iter().any(|role| role.permissions.everything);
@@ -140,7 +143,7 @@ impl UserPolicy {
             }
             together
         });
-        together.allow(wanted, holds)
+        is_so(together)
     }
 }
 
@@ -153,17 +156,22 @@ impl Permissions {
     }
 
     fn allow(&self, wanted: &Wanted<'_>, holds: &mut dyn FnMut(&Condition) -> bool) -> bool {
-        if self.everything {
-            return true;
-        }
-        let by_database = &self.by_type[wanted.object_type as usize];
-        let named = by_database.named.get(wanted.database);
-        let mut databases = [Some(&by_database.any), named].into_iter().flatten();
-        databases.any(|by_object| {
-            let named = by_object.named.get(wanted.object);
-            let mut objects = [Some(&by_object.any), named].into_iter().flatten();
-            objects.any(|allowed| allowed.allows(wanted.privilege, holds))
-        })
+        let &Wanted { object_type, privilege, database, object } = wanted;
+        self.everything || self.there(object_type, database, object).any(|allowed| allowed.allows(privilege, holds))
+    }
+
+    /// Whether any of these privileges is allowed on the object, which is no user, be it under a condition.
+    fn touch(&self, privileges: PrivilegeSet, database: &str, object: &str) -> bool {
+        let of_type =
+            |object_type| self.there(object_type, database, object).any(|allowed| allowed.has_any(privileges));
+        self.everything || of_type(ObjectType::Collection) || of_type(ObjectType::Global)
+    }
+
+    /// What holds for this object: of any database or its own, on any object or on it.
+    fn there(&self, object_type: ObjectType, database: &str, object: &str) -> impl Iterator<Item = &Allowed> {
+        let by_database = &self.by_type[object_type as usize];
+        let databases = [Some(&by_database.any), by_database.named.get(database)].into_iter().flatten();
+        databases.flat_map(move |by_object| [Some(&by_object.any), by_object.named.get(object)].into_iter().flatten())
     }
 }
 
@@ -185,6 +193,11 @@ impl Allowed {
             None => self.always = self.always.union(privileges),
             Some(condition) => self.conditional.push((privileges, condition.clone())),
         }
+    }
+
+    fn has_any(&self, privileges: PrivilegeSet) -> bool {
+        let sets = self.conditional.iter().map(|(set, _)| *set).chain([self.always]);
+        sets.into_iter().any(|set| !set.intersection(privileges).is_empty())
     }
 
     fn allows(&self, privilege: Privilege, holds: &mut dyn FnMut(&Condition) -> bool) -> bool {

@@ -61,13 +61,7 @@ impl Sight {
         if seen.iter().all(|seen| *seen) {
             return;
         }
-        keep(&mut list.collection_names, &seen);
-        keep(&mut list.collection_ids, &seen);
-        keep(&mut list.created_timestamps, &seen);
-        keep(&mut list.created_utc_timestamps, &seen);
-        keep(&mut list.in_memory_percentages, &seen);
-        keep(&mut list.query_service_available, &seen);
-        keep(&mut list.shards_num, &seen);
+        keep_lines(list, &seen);
     }
 
     /// Refuses the description of what is not seen.
@@ -81,6 +75,17 @@ impl Sight {
             }
         }
     }
+}
+
+/// Leaves out of a listing of collections, a line of which is an entry in each of its lists, what is not seen.
+pub fn keep_lines(list: &mut ShowCollectionsResponse, seen: &[bool]) {
+    keep(&mut list.collection_names, seen);
+    keep(&mut list.collection_ids, seen);
+    keep(&mut list.created_timestamps, seen);
+    keep(&mut list.created_utc_timestamps, seen);
+    keep(&mut list.in_memory_percentages, seen);
+    keep(&mut list.query_service_available, seen);
+    keep(&mut list.shards_num, seen);
 }
 
 /// Lists beside each other; those that are not filled are empty.

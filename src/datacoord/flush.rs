@@ -6,14 +6,12 @@ use super::DataCoord;
 use crate::error::Rejection;
 use crate::failure::Failure;
 use crate::handler::Asked;
+use crate::limits::COLLECTIONS_PER_FLUSH;
 use crate::pb::common;
 use crate::pb::milvus::{FlushRequest, FlushResponse, GetFlushStateRequest, GetFlushStateResponse};
 use crate::pb::schema::LongArray;
 use crate::rootcoord::{named_collection, validate};
 use crate::state::{View, physical_ms};
-
-/// Collections of one flush: each is looked up.
-const COLLECTIONS_PER_FLUSH: usize = 4096;
 
 impl DataCoord {
     /// On the leader. Every collection must be there; none has segments.

@@ -64,6 +64,8 @@ pub const CLOCK_ANSWER_WAIT: Duration = Duration::from_millis(500);
 pub const IDS_PER_REQUEST_MAX: u32 = 1 << 24;
 /// Collections or partitions that one request names: each is looked up. As many as a cluster has by default.
 pub const NAMES_PER_REQUEST_MAX: usize = 65_536;
+/// Collections of one flush: each is looked up.
+pub const COLLECTIONS_PER_FLUSH: usize = 4096;
 /// Collections that one reply lists; beyond it the listing would not fit [`MESSAGE_BYTES_MAX`] with long names.
 pub const LIST_PAGE: usize = 1024;
 

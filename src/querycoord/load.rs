@@ -1,5 +1,6 @@
 //! Loading: what of a collection, with which fields, as how many replicas in which resource groups.
 
+use super::progress::partition_ids;
 use super::{QueryCoord, fields};
 use crate::error::Rejection;
 use crate::failure::Failure;
@@ -7,9 +8,9 @@ use crate::handler::Asked;
 use crate::ledger::reply;
 use crate::pb::milvus::{LoadCollectionRequest, LoadPartitionsRequest};
 use crate::pb::store;
-use crate::rootcoord::{named_collection, validate};
+use crate::rootcoord::validate;
 use crate::state::limits::MAX_REPLICAS;
-use crate::state::{Command, LoadCollection, LoadCommand, LoadPartitions, LoadReply, Reply, View};
+use crate::state::{Command, LoadCollection, LoadCommand, LoadPartitions, LoadReply, Reply};
 
 /// The only resource group that there is.
 pub(super) const DEFAULT_GROUP: &str = "__default_resource_group";
@@ -22,7 +23,10 @@ impl QueryCoord {
     pub async fn load_collection(&self, asked: &Asked<LoadCollectionRequest>) -> Result<(), Failure> {
         let request = &asked.message;
         validate::collection_name(&request.collection_name)?;
-        let (database, row) = self.with_database(asked, &request.db_name, &request.collection_name).await?;
+        let found = self.look(asked, &request.db_name, &request.collection_name, |view, row| {
+            Ok((view.database_by_id(row.database_id)?.unwrap_or_default(), row))
+        });
+        let (database, row) = found.await?;
         let schema = row.decoded_schema()?;
         let command = LoadCollection {
             collection_id: row.id,
@@ -34,34 +38,25 @@ impl QueryCoord {
         self.ledger.propose(&asked.call, Command::Load(LoadCommand::Collection(command)), done).await
     }
 
-    /// The collection, which must be there, and its database.
-    async fn with_database<T>(
-        &self,
-        asked: &Asked<T>,
-        database: &str,
-        collection: &str,
-    ) -> Result<(store::Database, store::Collection), Failure> {
-        let view = self.ledger.view(&asked.call).await?;
-        let view = View::new(view.as_ref());
-        let row = named_collection(&view, asked.database(database), collection)?;
-        Ok((view.database_by_id(row.database_id)?.unwrap_or_default(), row))
-    }
-
     /// On the leader. Loads partitions beside those that are loaded.
     pub async fn load_partitions(&self, asked: &Asked<LoadPartitionsRequest>) -> Result<(), Failure> {
         let request = &asked.message;
         validate::collection_name(&request.collection_name)?;
-        let (database, row) = self.with_database(asked, &request.db_name, &request.collection_name).await?;
-        let schema = row.decoded_schema()?;
-        if schema.fields.iter().any(|field| field.is_partition_key) {
-            return Err(Rejection::invalid("disable load partitions if partition key mode is used").into());
-        }
-        if request.partition_names.is_empty() {
-            return Err(Rejection::invalid("failed to load partition, due to no partition specified").into());
-        }
+        let found = self.look(asked, &request.db_name, &request.collection_name, |view, row| {
+            let schema = row.decoded_schema()?;
+            if schema.fields.iter().any(|field| field.is_partition_key) {
+                return Err(Rejection::invalid("disable load partitions if partition key mode is used").into());
+            }
+            if request.partition_names.is_empty() {
+                return Err(Rejection::invalid("failed to load partition, due to no partition specified").into());
+            }
+            let partitions = partition_ids(view, row.id, &request.partition_names)?;
+            Ok((view.database_by_id(row.database_id)?.unwrap_or_default(), row, schema, partitions))
+        });
+        let (database, row, schema, partitions) = found.await?;
         let command = LoadPartitions {
             collection_id: row.id,
-            partitions: self.partitions(&asked.call, row.id, &request.partition_names).await?,
+            partitions,
             fields: fields::to_load(&schema, &request.load_fields, request.skip_load_dynamic_field)?,
             replicas: replicas(request.replica_number, &request.resource_groups, &row, &database)?,
             ts: self.ledger.timestamp(&asked.call).await?,

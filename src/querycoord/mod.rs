@@ -11,7 +11,6 @@ mod tests;
 
 pub use progress::{collection_percent, partition_percent};
 
-use crate::call::Call;
 use crate::failure::Failure;
 use crate::handler::Asked;
 use crate::ledger::Ledger;
@@ -30,6 +29,20 @@ impl QueryCoord {
         QueryCoord { ledger }
     }
 
+    /// What one view says of the collection, which must be there.
+    async fn look<T, R>(
+        &self,
+        asked: &Asked<T>,
+        database: &str,
+        collection: &str,
+        read: impl FnOnce(&View<'_>, store::Collection) -> Result<R, Failure>,
+    ) -> Result<R, Failure> {
+        let view = self.ledger.view(&asked.call).await?;
+        let view = View::new(view.as_ref());
+        let row = named_collection(&view, asked.database(database), collection)?;
+        read(&view, row)
+    }
+
     /// The collection, which must be there.
     async fn collection<T>(
         &self,
@@ -37,13 +50,6 @@ impl QueryCoord {
         database: &str,
         collection: &str,
     ) -> Result<store::Collection, Failure> {
-        let view = self.ledger.view(&asked.call).await?;
-        named_collection(&View::new(view.as_ref()), asked.database(database), collection)
-    }
-
-    /// The ids of partitions, each of which must be there.
-    async fn partitions(&self, call: &Call, collection: i64, names: &[String]) -> Result<Vec<i64>, Failure> {
-        let view = self.ledger.view(call).await?;
-        progress::partition_ids(&View::new(view.as_ref()), collection, names)
+        self.look(asked, database, collection, |_, row| Ok(row)).await
     }
 }

@@ -1,6 +1,7 @@
 //! Releasing: what is not loaded is released already.
 
 use super::QueryCoord;
+use super::progress::partition_ids;
 use crate::error::Rejection;
 use crate::failure::Failure;
 use crate::handler::Asked;
@@ -24,23 +25,22 @@ impl QueryCoord {
     pub async fn release_partitions(&self, asked: &Asked<ReleasePartitionsRequest>) -> Result<(), Failure> {
         let request = &asked.message;
         validate::collection_name(&request.collection_name)?;
-        let row = self.collection(asked, &request.db_name, &request.collection_name).await?;
-        if row.decoded_schema()?.fields.iter().any(|field| field.is_partition_key) {
-            return Err(Rejection::invalid("disable release partitions if partition key mode is used").into());
-        }
-        if request.partition_names.is_empty() {
-            return Err(Rejection::ParameterUnexpected {
-                expected: "any partition".to_owned(),
-                actual: "empty partition list".to_owned(),
-                detail: "no partition to release".to_owned(),
+        let found = self.look(asked, &request.db_name, &request.collection_name, |view, row| {
+            if row.decoded_schema()?.fields.iter().any(|field| field.is_partition_key) {
+                return Err(Rejection::invalid("disable release partitions if partition key mode is used").into());
             }
-            .into());
-        }
-        let command = ReleasePartitions {
-            collection_id: row.id,
-            partitions: self.partitions(&asked.call, row.id, &request.partition_names).await?,
-            ts: self.ledger.timestamp(&asked.call).await?,
-        };
+            if request.partition_names.is_empty() {
+                return Err(Rejection::ParameterUnexpected {
+                    expected: "any partition".to_owned(),
+                    actual: "empty partition list".to_owned(),
+                    detail: "no partition to release".to_owned(),
+                }
+                .into());
+            }
+            Ok((row.id, partition_ids(view, row.id, &request.partition_names)?))
+        });
+        let (collection_id, partitions) = found.await?;
+        let command = ReleasePartitions { collection_id, partitions, ts: self.ledger.timestamp(&asked.call).await? };
         let done = reply!(Reply::Load(LoadReply::Released { .. }) => ());
         self.ledger.propose(&asked.call, Command::Load(LoadCommand::ReleasePartitions(command)), done).await
     }

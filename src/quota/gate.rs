@@ -20,6 +20,7 @@ use crate::call::Call;
 use crate::config::Quota;
 use crate::error::Rejection;
 use crate::leader::clock::Clock;
+use crate::limits::COLLECTIONS_PER_FLUSH;
 use crate::metrics::Metrics;
 use crate::pb::internal::RateType;
 use crate::replica::Replica;
@@ -151,6 +152,10 @@ impl Gate {
             let mut names = texts(message, field).unwrap_or_default();
             names.sort_unstable();
             names.dedup();
+            if names.len() > COLLECTIONS_PER_FLUSH {
+                // Nor is any of them looked up to be flushed.
+                return Ok(scopes);
+            }
             for name in names {
                 let found = view.collection(database.id, name)?;
                 scopes.ids.extend(found.map(|collection| (Level::Collection, collection.id)));

@@ -6,28 +6,24 @@ use crate::pb::internal::RateType;
 
 const SERVICE: &str = "/milvus.proto.milvus.MilvusService/";
 
+/// Changes of collections, which both of Milvus' services have.
+pub const COLLECTION_WRITES: &[&str] = &[
+    "CreateCollection",
+    "DropCollection",
+    "RenameCollection",
+    "TruncateCollection",
+    "AlterCollection",
+    "AlterCollectionField",
+    "AddCollectionField",
+    "AddCollectionFunction",
+    "AlterCollectionFunction",
+    "DropCollectionFunction",
+];
+
 /// Methods by what they count as.
 const METHODS: &[(RateType, &[&str])] = &[
-    (
-        RateType::DdlCollection,
-        &[
-            "CreateCollection",
-            "DropCollection",
-            "RenameCollection",
-            "TruncateCollection",
-            "AlterCollection",
-            "AlterCollectionField",
-            "AddCollectionField",
-            "AddCollectionFunction",
-            "AlterCollectionFunction",
-            "DropCollectionFunction",
-            "LoadCollection",
-            "ReleaseCollection",
-            "CreateAlias",
-            "AlterAlias",
-            "DropAlias",
-        ],
-    ),
+    (RateType::DdlCollection, COLLECTION_WRITES),
+    (RateType::DdlCollection, &["LoadCollection", "ReleaseCollection", "CreateAlias", "AlterAlias", "DropAlias"]),
     (RateType::DdlPartition, &["CreatePartition", "DropPartition", "LoadPartitions", "ReleasePartitions"]),
     (RateType::DdlIndex, &["CreateIndex", "AlterIndex", "DropIndex"]),
     (RateType::DdlFlush, &["Flush"]),

@@ -21,5 +21,6 @@ pub mod tree;
 
 pub use deny::{Denial, Denied, in_cluster};
 pub use gate::{Counted, Gate};
+pub use kind::COLLECTION_WRITES;
 pub use limits::Level;
 pub use report::QuotaReports;

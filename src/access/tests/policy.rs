@@ -7,10 +7,11 @@ use std::time::UNIX_EPOCH;
 use proptest::collection::vec;
 use proptest::prelude::*;
 
+use crate::access::built_in::{BuiltInGroup, legacy_group};
 use crate::access::condition::{Circumstances, Condition};
 use crate::access::policy::{Groups, RolePolicy, UserPolicy, Wanted};
-use crate::access::privilege::{BuiltInGroup, Privilege, legacy_group};
-use crate::state::access::{ADMIN, ANY, GrantKey, ObjectType};
+use crate::access::privilege::{Privilege, PrivilegeSet};
+use crate::state::access::{ADMIN, ANY, GrantKey, ObjectType, PrivilegeLevel};
 
 type Grants = Vec<(GrantKey, Option<Arc<Condition>>)>;
 
@@ -306,8 +307,16 @@ proptest! {
         let groups = groups();
         let wanted = Wanted { object_type, privilege: Privilege::named(privilege).unwrap(), database, object };
         let expected = roles.iter().flatten().any(|key| says_yes(key, &groups, &wanted));
+        let of_collections = PrivilegeSet::of_level(PrivilegeLevel::Collection);
+        let touches = [ObjectType::Collection, ObjectType::Global].into_iter().any(|object_type| {
+            let mut any = of_collections.iter().map(|privilege| Wanted { object_type, privilege, ..wanted });
+            any.any(|wanted| roles.iter().flatten().any(|key| says_yes(key, &groups, &wanted)))
+        });
+        let in_database = roles.iter().flatten().any(|key| key.database == ANY || key.database == database);
         let roles = roles.into_iter().map(|keys| ("r", keys.into_iter().map(|key| (key, None)).collect())).collect();
         let user = user(roles, &groups);
         prop_assert_eq!(user.allows(&wanted, &groups, &mut |_| false), expected);
+        prop_assert_eq!(user.touches(database, object, &groups), touches);
+        prop_assert_eq!(user.touches_database(database), in_database);
     }
 }

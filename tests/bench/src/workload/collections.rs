@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use prost::Message;
-use roost::pb::common::{self, KeyValuePair};
+use roost::pb::common::KeyValuePair;
 use roost::pb::milvus::CreateCollectionRequest;
 use roost::pb::milvus::milvus_service_client::MilvusServiceClient;
 use roost::pb::schema::{CollectionSchema, DataType, FieldSchema};
@@ -15,6 +15,7 @@ use tonic::transport::Channel;
 
 use crate::connect::Share;
 use crate::load::{self, Amount, Client};
+use crate::milvus::accepted;
 
 /// A key, a vector and so many others make 16.
 const VARCHARS: usize = 14;
@@ -51,7 +52,7 @@ impl Client for Creator {
             shards_num: 1,
             ..Default::default()
         };
-        accepted(self.clients.next().create_collection(request).await?.into_inner())
+        accepted(&self.clients.next().create_collection(request).await?.into_inner())
     }
 }
 
@@ -60,14 +61,6 @@ pub async fn create(channels: &[Channel], count: usize) -> Result<()> {
     let creators = Creator::many(CREATORS, channels, 0);
     load::run(creators, Amount::Calls(count as u64), || Ok(Duration::ZERO)).await?;
     Ok(())
-}
-
-/// Whether Milvus' own status says so.
-pub fn accepted(status: common::Status) -> Result<(), Status> {
-    match status.code {
-        0 => Ok(()),
-        code => Err(Status::unknown(format!("code {code}: {}", status.reason))),
-    }
 }
 
 fn schema(name: &str) -> CollectionSchema {

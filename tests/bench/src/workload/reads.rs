@@ -10,12 +10,13 @@ use roost::pb::milvus::milvus_service_client::MilvusServiceClient;
 use tonic::Status;
 use tonic::transport::Channel;
 
-use super::collections::{self, accepted};
+use super::collections;
 use super::puts::{self, VALUE_BYTES};
 use crate::cluster::{Cluster, Side};
 use crate::connect::{Share, connect_all};
 use crate::lab::Lab;
 use crate::load::{self, Amount, Client};
+use crate::milvus::accepted;
 use crate::report::{Goal, Metric, Sample};
 
 const CLIENTS: usize = 256;
@@ -95,6 +96,6 @@ impl Client for Describer {
         let collection_name = collections::name(self.random.random_range(0..COLLECTIONS));
         let request = DescribeCollectionRequest { collection_name, ..Default::default() };
         let reply = self.clients.next().describe_collection(request).await?.into_inner();
-        accepted(reply.status.unwrap_or_default())
+        accepted(&reply.status.unwrap_or_default())
     }
 }

@@ -12,13 +12,13 @@ use roost::pb::rootcoord::root_coord_client::RootCoordClient;
 use tonic::Status;
 use tonic::transport::Channel;
 
-use super::collections::accepted;
 use super::machine::Pinger;
 use crate::cluster::Cluster;
 use crate::cluster::Side;
 use crate::connect::{Share, connect_all};
 use crate::lab::Lab;
 use crate::load::{self, Amount, Client};
+use crate::milvus::accepted;
 use crate::report::{Goal, Metric, Sample};
 
 const CLIENTS: usize = 256;
@@ -81,7 +81,7 @@ impl Client for Asker {
         let before = self.order.answered();
         let request = AllocTimestampRequest { count: 1, ..Default::default() };
         let reply = self.clients.next().alloc_timestamp(request).await?.into_inner();
-        accepted(reply.status.unwrap_or_default())?;
+        accepted(&reply.status.unwrap_or_default())?;
         self.order.check(before, reply.timestamp)
     }
 }

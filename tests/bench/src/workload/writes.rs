@@ -7,12 +7,13 @@ use roost::pb::milvus::milvus_service_client::MilvusServiceClient;
 use tonic::Status;
 use tonic::transport::Channel;
 
-use super::collections::{self, accepted};
+use super::collections;
 use super::puts::{Putter, VALUE_BYTES};
 use crate::cluster::{Cluster, Side};
 use crate::connect::{Share, connect_all};
 use crate::lab::Lab;
 use crate::load::{self, Amount, Client};
+use crate::milvus::accepted;
 use crate::report::{Goal, Metric, Sample};
 
 const CONNECTIONS: usize = 8;
@@ -86,6 +87,6 @@ impl Client for Alterer {
             properties: vec![KeyValuePair { key: "bench".to_owned(), value }],
             ..Default::default()
         };
-        accepted(self.clients.next().alter_collection(request).await?.into_inner())
+        accepted(&self.clients.next().alter_collection(request).await?.into_inner())
     }
 }
