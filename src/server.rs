@@ -4,7 +4,8 @@
 //! |----------|-------------------------|----------------------------|------------------------------------------|
 //! | client   | Milvus clients          | users' passwords, if set so | MilvusService                           |
 //! | client   | etcd clients, if set so | secret, if beyond loopback | the etcd v3 API                          |
-//! | internal | Milvus nodes, roostctl  | secret, if beyond loopback | RootCoord, Timestamp, Access, Catalog, Session, Admin |
+//! | internal | Milvus nodes, roostctl  | secret, if beyond loopback | RootCoord, Timestamp, Access, Catalog,   |
+//! |          |                         |                            | Session, Admin                           |
 //! | peer     | the other nodes         | secret                     | Raft, and all of the above, forwarded    |
 //! | http     | monitoring              | none                       | metrics and probes                       |
 //!
