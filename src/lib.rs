@@ -38,6 +38,7 @@ pub mod rootcoord;
 pub mod server;
 pub mod session;
 pub mod shutdown;
+pub mod sim;
 pub mod state;
 pub mod streamingcoord;
 pub mod telemetry;

@@ -7,6 +7,7 @@ mod policy;
 mod proxies;
 mod server;
 mod session;
+mod sim;
 mod watch;
 
 use serde::{Deserialize, Serialize};
@@ -17,6 +18,7 @@ pub use policy::*;
 pub use proxies::*;
 pub use server::*;
 pub use session::*;
+pub use sim::*;
 pub use watch::*;
 
 /// What a schema may declare and a cluster may hold. Defaults are those of Milvus 2.6 (its setting in brackets), so

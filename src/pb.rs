@@ -14,6 +14,7 @@ pub use packages::roost::admin::v1 as admin;
 pub use packages::roost::catalog::v1 as catalog;
 pub use packages::roost::relay::v1 as relay;
 pub use packages::roost::session::v1 as session;
+pub use packages::roost::sim::v1 as sim;
 pub use packages::roost::store::v1 as store;
 pub use packages::roost::streaming::v1 as roost_streaming;
 pub use packages::roost::tso::v1 as tso;

@@ -1,0 +1,7 @@
+//! Simulated streaming nodes. Everything lives in `roost::sim`, where it can be tested.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    roost::sim::main()
+}
