@@ -247,7 +247,7 @@ impl Task {
     async fn keep_alive(&mut self, membership: Membership) -> Ended {
         let every = membership.ttl / KEEP_ALIVES_PER_TTL;
         let mut renewed_at = Instant::now();
-        let mut stream = None;
+        let (mut stream, mut pause) = (None, PAUSE_MIN);
         loop {
             if self.resumed().await.is_err() {
                 return Ended::Abandoned;
@@ -255,7 +255,7 @@ impl Task {
             let asked_at = Instant::now();
             match self.renew(&mut stream, membership).await {
                 Ok(true) => {
-                    renewed_at = asked_at;
+                    (renewed_at, pause) = (asked_at, PAUSE_MIN);
                     self.stand(Standing::Live(membership));
                     tokio::select! {
                         () = tokio::time::sleep_until(asked_at + every) => {}
@@ -275,7 +275,8 @@ impl Task {
                     if renewed_at.elapsed() >= membership.ttl {
                         self.stand(Standing::Lost(membership));
                     }
-                    tokio::time::sleep(PAUSE_MIN).await;
+                    tokio::time::sleep(pause).await;
+                    pause = (pause * 2).min(PAUSE_MAX);
                 }
             }
         }

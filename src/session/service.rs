@@ -18,10 +18,11 @@ use crate::limits;
 use crate::pb::relay::KeepAlive;
 use crate::pb::session::session_server::Session;
 use crate::pb::session::*;
+use crate::pb::store;
 use crate::relay::{Relay, Renewal};
 use crate::shutdown::Shutdown;
 use crate::state::worker::Capacity;
-use crate::state::{Command, RegisterWorker, Reply, WorkerCommand, WorkerReply};
+use crate::state::{Command, RegisterWorker, Reply, View, WorkerCommand, WorkerReply};
 
 type Answer<T> = Result<Response<T>, Status>;
 
@@ -96,11 +97,10 @@ impl SessionService {
     async fn list(&self, call: &Call, request: ListRequest) -> Result<ListResponse, Failure> {
         let ListRequest { role, server_id } = request;
         let loads = self.loads.clone();
-        let read = move |view: &crate::state::View<'_>| {
+        let read = move |view: &View<'_>| {
             let revision = view.worker_book()?.revision;
-            let wanted = |row: &crate::pb::store::Worker| {
-                (role == 0 || row.role == role) && (server_id == 0 || row.id == server_id)
-            };
+            let wanted =
+                |row: &store::Worker| (role == 0 || row.role == role) && (server_id == 0 || row.id == server_id);
             let rows = view.workers()?.into_iter().filter(wanted);
             let workers = rows.map(|row| wire::loaded_worker(row, &loads)).collect();
             Ok(ListResponse { revision, workers })

@@ -1,6 +1,9 @@
 //! Sessions of a node that leads, without sockets: what a keep-alive does and what it does not, and what is published.
 
+use std::sync::Arc;
 use std::time::Duration;
+
+use prost::Message;
 
 use super::*;
 use crate::call::Requests;
@@ -21,8 +24,6 @@ use crate::state::keyspace::{self, KeyspaceCommand};
 use crate::state::worker::{Capacity, SessionValue};
 use crate::state::{Command, RegisterWorker, Reply, View, WorkerCommand, WorkerReply};
 use crate::testing::{SoloReplica, call};
-use prost::Message;
-use std::sync::Arc;
 
 struct Solo {
     replica: Arc<SoloReplica>,
