@@ -238,6 +238,7 @@ fn sizes_windows_limits_and_levels_are_sane() {
     assert_refused("storage: { ballast_bytes: 9999999999999 }", &["storage.ballast_bytes: 9999999999999"]);
     assert_refused("tso: { window_ms: 99 }", &["tso.window_ms: 99 must be from 100 to 60000"]);
     assert_refused("tso: { max_clock_ahead_ms: 1 }", &["tso.max_clock_ahead_ms: 1 must be from tso.window_ms (3000)"]);
+    assert_refused("etcd: { publish_coordinators: true }", &["etcd.publish_coordinators: needs etcd.enabled"]);
     assert_refused("etcd: { root_path: 'a/' }", &["etcd.root_path: `a/` must be letters"]);
     assert_refused("limits: { max_fields: 0 }", &["limits.max_fields: 0 must be from 1 to 268435456"]);
     assert_refused("limits: { max_dimension: -1 }", &["limits.max_dimension: -1 must be from 1"]);

@@ -241,6 +241,28 @@ fn registrations_out_of_bounds_are_refused() {
     assert!(matches!(world.rejected(Command::Worker(WorkerCommand::Register(good()))), Rejection::Internal { .. }));
 }
 
+#[test]
+fn a_restored_cluster_gives_other_ids_and_has_watchers_begin_anew() {
+    let mut world = World::with_workers();
+    let (first, ..) = world.register(registration("a", WorkerRole::DataNode));
+    let before = world.view().worker_book().unwrap().revision;
+    let mut txn = Txn::new(&world.tables);
+    worker::skip_revisions(&mut txn, 1_000_000_000).unwrap();
+    let rows = txn.into_rows();
+    world.tables.commit(rows);
+    let after = world.view().worker_changes(before).unwrap();
+    assert_eq!((after.reset, after.revision, ids(&after.changed)), (true, before + 1_000_000_000, vec![first]));
+    let (second, ..) = world.register(registration("b", WorkerRole::DataNode));
+    assert_eq!(second, 1_000_002, "the old cluster may have given out the next ones");
+    let told = world.view().worker_changes(after.revision).unwrap();
+    assert_eq!((told.reset, ids(&told.changed)), (false, vec![second]));
+    // One that has no workers yet.
+    let empty = World::default();
+    let mut txn = Txn::new(&empty.tables);
+    worker::skip_revisions(&mut txn, 1).unwrap();
+    assert!(txn.into_rows().is_empty());
+}
+
 /// Counts what is read of the tables.
 struct Counting<'a>(&'a MemTables, AtomicUsize);
 
