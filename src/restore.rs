@@ -5,7 +5,8 @@
 //! a session kept would tell it for ever that its requests are too old. No late copy of an old request can come:
 //! forwarded calls name their cluster. The etcd key space goes on at a revision that the old cluster never reached, and
 //! its history is given up, so that a watcher from before is told to read anew instead of missing something; so it is
-//! with worker nodes, whose server ids are skipped too. Leases stay.
+//! with worker nodes, whose server ids are skipped too. Leases stay. Physical channels belong to nobody, and their next
+//! terms are beyond any that the old cluster gave out.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -17,13 +18,16 @@ use roost_raft::types::{Member, NodeId};
 
 use crate::pb::store::{Clock, IdCounter};
 use crate::state::tables::{CLOCK, ID_COUNTER, REPLIES, REPLY_PAGES, RETIRED, SESSIONS};
-use crate::state::{View, keyspace, worker};
+use crate::state::{View, keyspace, pchannel, worker};
 
 /// Ids that are left out: more than any cluster gives out between its last backup and its loss.
 const ID_MARGIN: i64 = 1 << 40;
 
 /// Revisions of the key space that are left out, likewise.
 const REVISION_MARGIN: i64 = 1_000_000_000;
+
+/// Terms of pchannels, and revisions of who has them, that are left out, likewise.
+const TERM_MARGIN: u32 = 1 << 20;
 
 /// One disk of the new cluster.
 #[derive(Clone, Debug)]
@@ -47,6 +51,7 @@ fn rewrite(txn: &mut Txn<'_>) -> io::Result<()> {
     skip_ids(txn)?;
     worker::skip_revisions(txn, REVISION_MARGIN.unsigned_abs())?;
     keyspace::skip_revisions(txn, REVISION_MARGIN)?;
+    pchannel::skip_terms(txn, TERM_MARGIN)?;
     end_sessions(txn)
 }
 

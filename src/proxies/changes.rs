@@ -64,7 +64,8 @@ pub fn stale_after(view: &View<'_>, event: &Event) -> io::Result<Vec<Stale>> {
         | Event::HistoryCompacted { .. }
         | Event::LeaseGranted { .. }
         | Event::LeaseEnded { .. }
-        | Event::WorkerChanged { .. } => Vec::new(),
+        | Event::WorkerChanged { .. }
+        | Event::AssignmentsChanged { .. } => Vec::new(),
     };
     Ok(things)
 }
@@ -78,6 +79,7 @@ pub fn is_nothing_to_proxies(event: &Event) -> bool {
             | Event::LeaseGranted { .. }
             | Event::LeaseEnded { .. }
             | Event::WorkerChanged { .. }
+            | Event::AssignmentsChanged { .. }
     )
 }
 

@@ -304,7 +304,8 @@ impl Stale {
             | Event::LoadChanged { .. }
             | Event::LoadEnded { .. }
             | Event::Access(_)
-            | Event::WorkerChanged { .. } => Stale::default(),
+            | Event::WorkerChanged { .. }
+            | Event::AssignmentsChanged { .. } => Stale::default(),
         }
     }
 }

@@ -2,14 +2,28 @@
 
 use std::io;
 
-use roost_raft::kv::Txn;
+use roost_raft::kv::{Read, Txn};
 
+use super::limits::MAX_PCHANNELS;
+use super::pchannel;
 use super::tables::CHANNEL_USE;
 
-/// Physical channels of a cluster (Milvus: rootCoord.dmlChannelNum), also the most shards of one collection.
+/// Physical channels of a cluster to which none were added (Milvus: rootCoord.dmlChannelNum), also the most shards of
+/// one collection.
 pub const PCHANNELS: u16 = 16;
 /// What a physical channel is called, before its number.
 const PCHANNEL_PREFIX: &str = "by-dev-rootcoord-dml_";
+
+/// The name of a physical channel.
+pub fn pchannel_name(number: u16) -> String {
+    format!("{PCHANNEL_PREFIX}{number}")
+}
+
+/// The number in the name of a physical channel; `None` if no physical channel may have that name.
+pub(super) fn number(name: &str) -> Option<u16> {
+    let number: u16 = name.strip_prefix(PCHANNEL_PREFIX)?.parse().ok()?;
+    (usize::from(number) < MAX_PCHANNELS && pchannel_name(number) == name).then_some(number)
+}
 
 /// The channels of one collection, by shard.
 pub(super) struct Placed {
@@ -20,15 +34,16 @@ pub(super) struct Placed {
 /// Places each shard on its own pchannel: those with the fewest vchannels, then by number. `shards` is at most
 /// [`PCHANNELS`].
 pub(super) fn place(txn: &mut Txn<'_>, collection_id: i64, shards: u32) -> io::Result<Placed> {
-    let mut candidates = Vec::with_capacity(PCHANNELS.into());
-    for number in 0..PCHANNELS {
+    let count_of_channels = pchannel::count(txn)?;
+    let mut candidates = Vec::with_capacity(count_of_channels.into());
+    for number in 0..count_of_channels {
         candidates.push((CHANNEL_USE.get_or_default(txn, &number)?.vchannels, number));
     }
     candidates.sort_unstable();
     let mut placed = Placed { pchannels: Vec::new(), vchannels: Vec::new() };
     for (shard, (_, number)) in (0..shards).zip(candidates) {
         count(txn, number, |vchannels| vchannels.checked_add(1))?;
-        let pchannel = format!("{PCHANNEL_PREFIX}{number}");
+        let pchannel = pchannel_name(number);
         placed.vchannels.push(format!("{pchannel}_{collection_id}v{shard}"));
         placed.pchannels.push(pchannel);
     }
@@ -38,11 +53,19 @@ pub(super) fn place(txn: &mut Txn<'_>, collection_id: i64, shards: u32) -> io::R
 /// Gives a dropped collection's channels back.
 pub(super) fn release(txn: &mut Txn<'_>, pchannels: &[String]) -> io::Result<()> {
     for pchannel in pchannels {
-        let number = pchannel.strip_prefix(PCHANNEL_PREFIX).and_then(|number| number.parse().ok());
-        let number = number.ok_or_else(|| CHANNEL_USE.corrupt(pchannel.as_bytes(), "not a pchannel of ours"))?;
+        let number =
+            number(pchannel).ok_or_else(|| CHANNEL_USE.corrupt(pchannel.as_bytes(), "not a pchannel of ours"))?;
         count(txn, number, |vchannels| vchannels.checked_sub(1))?;
     }
     Ok(())
+}
+
+/// How many vchannels a pchannel carries.
+pub(super) fn vchannels(read: &dyn Read, pchannel: &str) -> io::Result<u64> {
+    match number(pchannel) {
+        Some(number) => Ok(CHANNEL_USE.get_or_default(read, &number)?.vchannels),
+        None => Ok(0),
+    }
 }
 
 fn count(txn: &mut Txn<'_>, number: u16, change: impl FnOnce(u64) -> Option<u64>) -> io::Result<()> {

@@ -13,6 +13,7 @@ pub use super::index::IndexCommand;
 pub use super::keyspace::KeyspaceCommand;
 pub use super::load::LoadCommand;
 pub use super::partition::{CreatePartition, DropPartition};
+pub use super::pchannel::PChannelCommand;
 pub use super::property::AlterCollectionProperties;
 use super::step::{Outcome, Step};
 pub use super::tso::ExtendTso;
@@ -39,6 +40,7 @@ pub enum Command {
     Access(AccessCommand),
     Worker(WorkerCommand),
     Conditional(Conditional),
+    PChannel(PChannelCommand),
 }
 
 impl Command {
@@ -61,7 +63,7 @@ impl Command {
             | Command::Index(_)
             | Command::Load(_)
             | Command::Access(_) => 4,
-            Command::Worker(_) | Command::Conditional(_) => 6,
+            Command::Worker(_) | Command::Conditional(_) | Command::PChannel(_) => 6,
         }
     }
 
@@ -86,6 +88,7 @@ impl Command {
             Command::Access(command) => command.name(),
             Command::Worker(command) => command.name(),
             Command::Conditional(command) => command.change.name(),
+            Command::PChannel(command) => command.name(),
         }
     }
 
@@ -110,6 +113,7 @@ impl Command {
             Command::Access(command) => command.apply(step),
             Command::Worker(command) => command.apply(step),
             Command::Conditional(command) => command.apply(step),
+            Command::PChannel(command) => command.apply(step),
         }
     }
 }
@@ -136,6 +140,7 @@ impl fmt::Display for Command {
             Command::Access(command) => command.fmt(f),
             Command::Worker(command) => command.fmt(f),
             Command::Conditional(command) => command.fmt(f),
+            Command::PChannel(command) => command.fmt(f),
         }
     }
 }

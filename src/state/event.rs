@@ -114,4 +114,10 @@ pub enum Event {
     WorkerChanged {
         id: i64,
     },
+    /// PChannels were added, ordered, taken or lost, or how they are balanced; `revision` is that of what is told.
+    AssignmentsChanged {
+        revision: u64,
+        /// A pchannel may need another node now.
+        unsettled: bool,
+    },
 }

@@ -106,6 +106,14 @@ pub const MAX_WORKER_REQUEST_BYTES: usize = 64;
 /// How long a worker may be silent, in seconds. Deadlines are kept in whole seconds, and the shortest lease is of two.
 pub const MIN_WORKER_TTL_S: i64 = 2;
 pub const MAX_WORKER_TTL_S: i64 = 3600;
+/// Physical channels: all of them are planned at once, and told in one message.
+pub const MAX_PCHANNELS: usize = 16_384;
+/// Physical channels that one command adds.
+pub const MAX_PCHANNELS_ADDED: usize = 1024;
+/// Orders, or ends of orders, about physical channels in one command: each writes a few rows.
+pub const MAX_PCHANNEL_ORDERS: usize = 256;
+/// The latest terms of a physical channel, which are kept for operators.
+pub const PCHANNEL_TERMS_KEPT: i64 = 64;
 
 /// Things of a dropped collection that one entry deletes.
 pub const ERASED_ROWS: usize = 256;

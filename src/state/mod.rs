@@ -49,6 +49,10 @@
 //! | 0xa1 | worker book           |                             | `WorkerBook`     |
 //! | 0xa2 | worker change         | revision u64                | `WorkerName`     |
 //! | 0xa3 | worker request        | request bytes               | `WorkerName`     |
+//! | 0xb0 | pchannel              | name                        | `PChannel`       |
+//! | 0xb1 | streaming             |                             | `Streaming`      |
+//! | 0xb2 | assigning pchannel    | name                        | `Present`        |
+//! | 0xb3 | pchannel's term       | name n, term i64            | `PChannelTerm`   |
 //!
 //! `n` is a name that is not the last part: a byte of length stands before it. A grant is role n, object type u8
 //! (Milvus' number), database n, object n, privilege.
@@ -89,6 +93,7 @@ pub mod limits;
 mod load;
 pub mod name;
 mod partition;
+pub mod pchannel;
 mod property;
 mod reply;
 mod retire;
@@ -110,7 +115,7 @@ use roost_raft::kv::{Read, Txn};
 use roost_raft::machine::{ApplyContext, Machine};
 
 pub use alias::AliasCommand;
-pub use channel::PCHANNELS;
+pub use channel::{PCHANNELS, pchannel_name};
 pub use clock::physical_ms;
 pub use collection::{
     AddField, AlterField, AlterSettings, ChangeFunction, Conditional, ConditionalChange, EnableDynamicField,
@@ -126,6 +131,7 @@ pub use event::Event;
 pub use index::{AlterIndex, CreateIndex, DropIndex, IndexCommand, IndexReply, JSON_PATH};
 pub use limits::Limits;
 pub use load::{LoadCollection, LoadCommand, LoadPartitions, LoadReply, ReleaseCollection, ReleasePartitions};
+pub use pchannel::{AssignOrder, PChannelCommand, PChannelReply, PolicyChange};
 pub use property::{Properties, switch};
 pub use reply::Reply;
 use session::Admission;

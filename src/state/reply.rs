@@ -7,6 +7,7 @@ use super::index::IndexReply;
 use super::keyspace::KeyspaceReply;
 use super::limits::MAX_KEPT_REPLY_BYTES;
 use super::load::LoadReply;
+use super::pchannel::PChannelReply;
 use super::worker::WorkerReply;
 use crate::error::Rejection;
 
@@ -82,6 +83,7 @@ pub enum Reply {
     /// Or it was so already.
     AccessChanged,
     Worker(WorkerReply),
+    PChannel(PChannelReply),
 }
 
 impl Reply {

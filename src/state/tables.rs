@@ -86,3 +86,11 @@ pub const GROUP_GRANTS: Table<(Name, GrantKey), store::Present> = Table::new(0x7
 /// By name.
 pub const PRIVILEGE_GROUPS: Table<String, store::PrivilegeGroup> = Table::new(0x77, "privilege group");
 pub const ACCESS_TOTALS: Table<(), store::AccessTotals> = Table::new(0x78, "access totals");
+
+/// By name.
+pub const PCHANNEL_ROWS: Table<String, store::PChannel> = Table::new(0xb0, "pchannel");
+pub const STREAMING: Table<(), store::Streaming> = Table::new(0xb1, "streaming");
+/// By name: of the pchannels that are being assigned.
+pub const PCHANNELS_ASSIGNING: Table<String, store::Present> = Table::new(0xb2, "assigning pchannel");
+/// By name, term: the latest ones.
+pub const PCHANNEL_TERMS: Table<(Name, i64), store::PChannelTerm> = Table::new(0xb3, "pchannel's term");

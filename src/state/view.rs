@@ -10,7 +10,7 @@ use super::tables::{
     DATABASES, DROPPING, LOADS, PARTITIONS, TOTALS, TSO_BOUND,
 };
 use super::worker::{self, WorkerChanges};
-use super::{RequestId, alias, clock, collection, database, id, index, partition, session};
+use super::{RequestId, alias, channel, clock, collection, database, id, index, partition, pchannel, session};
 use crate::pb::store::{self, WorkerRole};
 
 /// Queries over `kv::Read`. An `Err` is a storage failure, never a "not found".
@@ -174,6 +174,40 @@ impl<'a> View<'a> {
     /// What became of the workers after a revision of theirs; 0 asks for all.
     pub fn worker_changes(&self, after: u64) -> io::Result<WorkerChanges> {
         worker::changes(self.read, after)
+    }
+
+    /// What streaming has in common: the revision of the assignments, the control channel, the balance policy.
+    pub fn streaming(&self) -> io::Result<store::Streaming> {
+        pchannel::streaming(self.read)
+    }
+
+    pub fn pchannel(&self, name: &str) -> io::Result<Option<store::PChannel>> {
+        pchannel::find(self.read, name)
+    }
+
+    /// All pchannels by name.
+    pub fn pchannels(&self) -> io::Result<Vec<store::PChannel>> {
+        pchannel::all(self.read)
+    }
+
+    /// The pchannels that are being assigned, by name.
+    pub fn pchannels_assigning(&self) -> io::Result<Vec<store::PChannel>> {
+        pchannel::assigning(self.read)
+    }
+
+    /// The latest terms of a pchannel, oldest first.
+    pub fn pchannel_terms(&self, name: &str) -> io::Result<Vec<store::PChannelTerm>> {
+        pchannel::terms(self.read, name)
+    }
+
+    /// How many virtual channels a pchannel carries.
+    pub fn vchannels_on(&self, pchannel: &str) -> io::Result<u64> {
+        channel::vchannels(self.read, pchannel)
+    }
+
+    /// The version of what is told about assignments: it rises with every change of it, and never falls.
+    pub fn assignment_version(&self) -> io::Result<u64> {
+        pchannel::version(self.read)
     }
 
     /// What the log answered this request, encoded, as long as it is kept for copies of it.

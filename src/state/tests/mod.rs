@@ -13,6 +13,7 @@ mod model;
 mod model_test;
 mod numbers;
 mod partition;
+mod pchannel;
 mod session;
 mod support;
 mod view;

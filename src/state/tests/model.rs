@@ -73,6 +73,7 @@ impl Model {
             Command::Access(_) => unreachable!("access has a model of its own"),
             Command::Worker(_) => unreachable!("workers have a model of their own"),
             Command::Conditional(_) => unreachable!("a change or a refusal: collection/revision.rs has examples"),
+            Command::PChannel(_) => unreachable!("pchannels have a model of their own"),
         }
     }
 
