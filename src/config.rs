@@ -9,6 +9,7 @@ mod layers;
 mod quota;
 mod sections;
 mod shown;
+mod streaming;
 mod validate;
 
 use std::collections::BTreeMap;
@@ -23,6 +24,7 @@ pub use quota::{CallRates, DataRates, Quota, Rate};
 pub use sections::{
     Advertise, Cache, Cluster, Etcd, Listen, Log, LogFormat, Member, Node, Raft, Secret, Security, Storage, Tso,
 };
+pub use streaming::Streaming;
 
 use crate::limits::Limits;
 use layers::Layers;
@@ -64,6 +66,9 @@ pub struct Config {
     /// How much clients may ask for.
     #[serde(deserialize_with = "sections::or_default")]
     pub quota: Quota,
+    /// Streaming nodes and their channels.
+    #[serde(deserialize_with = "sections::or_default")]
+    pub streaming: Streaming,
     /// Users, roles and grants.
     #[serde(deserialize_with = "sections::or_default")]
     pub security: Security,

@@ -8,6 +8,7 @@ mod proxies;
 mod server;
 mod session;
 mod sim;
+mod streaming;
 mod watch;
 
 use serde::{Deserialize, Serialize};
@@ -19,6 +20,7 @@ pub use proxies::*;
 pub use server::*;
 pub use session::*;
 pub use sim::*;
+pub use streaming::*;
 pub use watch::*;
 
 /// What a schema may declare and a cluster may hold. Defaults are those of Milvus 2.6 (its setting in brackets), so

@@ -4,8 +4,9 @@
 //! |----------|-------------------------|----------------------------|------------------------------------------|
 //! | client   | Milvus clients          | users' passwords, if set so | MilvusService                           |
 //! | client   | etcd clients, if set so | secret, if beyond loopback | the etcd v3 API                          |
-//! | internal | Milvus nodes, roostctl  | secret, if beyond loopback | RootCoord, Timestamp, Access, Catalog,   |
-//! |          |                         |                            | Session, Admin                           |
+//! | internal | Milvus nodes, roostctl  | secret, if beyond loopback | RootCoord, StreamingCoord, Timestamp,    |
+//! |          |                         |                            | Access, Catalog, Session, Streaming,     |
+//! |          |                         |                            | Admin                                    |
 //! | peer     | the other nodes         | secret                     | Raft, and all of the above, forwarded    |
 //! | http     | monitoring              | none                       | metrics and probes                       |
 //!
@@ -17,6 +18,7 @@ mod listings;
 mod node;
 mod process;
 mod services;
+mod streaming;
 #[cfg(test)]
 mod tests;
 
@@ -95,6 +97,7 @@ pub async fn run(
     let departed = node.departed.clone().follow(replica.clone(), calls_stop.clone());
     let departed = node.etcd.is_some().then(|| tokio::spawn(departed));
     let workers = tokio::spawn(node.workers.clone().follow(calls_stop.clone()));
+    let streaming = tokio::spawn(node.streaming.serve(calls_stop.clone()));
     let cache = tokio::spawn(node.cache.clone().follow(calls_stop.clone()));
 
     let client = services::client(&node, health.clone())?;
@@ -143,7 +146,7 @@ pub async fn run(
     // Peers keep their connections open for ever; there is nothing to wait for.
     stop_calls.fire("stopped");
     stop_peers.fire("stopped");
-    for task in [hub, policy, departed, Some(workers), Some(cache)].into_iter().flatten() {
+    for task in [hub, policy, departed, Some(workers), Some(streaming), Some(cache)].into_iter().flatten() {
         task.abort();
     }
     for task in [tasks.abort_handle(), health_task.abort_handle(), http.abort_handle(), peer.abort_handle()] {

@@ -13,7 +13,7 @@ use super::{Args, Config, ConfigError};
 pub(super) const PREFIX: &str = "ROOST_";
 
 /// The first words of the variables that are settings. Others with the prefix (`ROOST_HOME`) belong to the scripts.
-const SECTIONS: [&str; 13] = [
+const SECTIONS: [&str; 14] = [
     "node",
     "cluster",
     "listen",
@@ -25,6 +25,7 @@ const SECTIONS: [&str; 13] = [
     "etcd",
     "limits",
     "quota",
+    "streaming",
     "security",
     "log",
 ];

@@ -7,10 +7,9 @@ use serde_json::Value;
 
 use super::Config;
 use crate::limits::MAX_NAME_BYTES;
-use crate::state::PCHANNELS;
 
 /// Milvus' name of a setting, and the key that holds it here.
-const MILVUS: [(&str, &str); 25] = [
+const MILVUS: [(&str, &str); 33] = [
     ("common.security.authorizationEnabled", "security.authorization_enabled"),
     ("common.security.enablePublicPrivilege", "security.public_privileges_enabled"),
     ("common.security.rootShouldBindRole", "security.root_should_bind_role"),
@@ -32,6 +31,14 @@ const MILVUS: [(&str, &str); 25] = [
     ("quotaAndLimits.limits.maxCollectionNum", "limits.max_collections"),
     ("quotaAndLimits.limits.maxCollectionNumPerDB", "limits.max_collections_per_database"),
     ("quotaAndLimits.enabled", "quota.enabled"),
+    ("rootCoord.dmlChannelNum", "streaming.pchannels"),
+    ("streaming.walBalancer.balancePolicy.name", "streaming.balancer_policy"),
+    ("streaming.walBalancer.balancePolicy.vchannelFair.rebalanceMaxStep", "streaming.balancer_max_step"),
+    ("streaming.walBalancer.balancePolicy.vchannelFair.rebalanceTolerance", "streaming.balancer_rebalance_threshold"),
+    ("streaming.walBalancer.operationTimeout", "streaming.balancer_operation_timeout_ms"),
+    ("streaming.walBalancer.triggerInterval", "streaming.balancer_check_interval_ms"),
+    ("balancer.checkInterval", "streaming.balancer_check_interval_ms"),
+    ("balancer.rebalanceThreshold", "streaming.balancer_rebalance_threshold"),
     ("rootCoord.defaultPartitionNum", "limits.default_key_partitions"),
     ("rootCoord.maxDatabaseNum", "limits.max_databases"),
     ("rootCoord.maxGeneralCapacity", "limits.max_general_capacity"),
@@ -53,7 +60,6 @@ impl Config {
             }
         }
         shown.insert("proxy.maxNameLength".to_owned(), MAX_NAME_BYTES.to_string());
-        shown.insert("rootCoord.dmlChannelNum".to_owned(), PCHANNELS.to_string());
         shown
     }
 }

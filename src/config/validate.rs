@@ -9,6 +9,9 @@ use tracing_subscriber::EnvFilter;
 use super::{Config, HostPort, Member, Problem};
 use crate::access::password::{BCRYPT_BYTES_MAX, BCRYPT_COST};
 use crate::limits::MAX_NAME_BYTES;
+use crate::state::PCHANNELS;
+use crate::state::limits::MAX_PCHANNELS;
+use crate::streamingcoord::policy::Registry;
 
 /// Shorter secrets can be guessed.
 const SECRET_BYTES_MIN: usize = 16;
@@ -34,6 +37,8 @@ const MEMORY_BYTES_MIN: u64 = 1 << 20;
 const LIMIT_MAX: u64 = 1 << 28;
 /// Oftener is a load of its own, and rates that are older than minutes are none.
 const COLLECT_INTERVAL_MS: (u64, u64) = (100, 600_000);
+/// Oftener is a load of its own, and a channel that hangs for longer than minutes is an outage.
+const BALANCER_MS: (u64, u64) = (50, 600_000);
 /// A year; 0 stands for no limit.
 const CACHE_MS_MAX: u64 = 365 * 86_400_000;
 /// More threads only wait for the same disk.
@@ -57,6 +62,7 @@ impl Config {
         self.check_etcd(&mut found);
         self.check_limits(&mut found);
         self.check_quota(&mut found);
+        self.check_streaming(&mut found);
         self.check_security(&mut found);
         self.check_log(&mut found);
         found.list
@@ -237,6 +243,31 @@ impl Config {
         found.check((min..=max).contains(&interval), "quota.collect_interval_ms", || {
             format!("{interval} must be from {min} to {max}")
         });
+    }
+
+    fn check_streaming(&self, found: &mut Problems) {
+        let streaming = &self.streaming;
+        let most = u16::try_from(MAX_PCHANNELS).unwrap_or(u16::MAX);
+        found.check((PCHANNELS..=most).contains(&streaming.pchannels), "streaming.pchannels", || {
+            format!("{} must be from {PCHANNELS} to {most}", streaming.pchannels)
+        });
+        let known: Vec<&str> = Registry::default().names().collect();
+        found.check(known.contains(&streaming.balancer_policy.as_str()), "streaming.balancer_policy", || {
+            format!("`{}` is none of {}", streaming.balancer_policy, known.join(", "))
+        });
+        let (min, max) = BALANCER_MS;
+        for (key, value) in [
+            ("streaming.balancer_check_interval_ms", streaming.balancer_check_interval_ms),
+            ("streaming.balancer_operation_timeout_ms", streaming.balancer_operation_timeout_ms),
+        ] {
+            found.check((min..=max).contains(&value), key, || format!("{value} must be from {min} to {max}"));
+        }
+        for (key, value) in [
+            ("streaming.balancer_rebalance_threshold", streaming.balancer_rebalance_threshold),
+            ("streaming.balancer_moves_per_s", streaming.balancer_moves_per_s),
+        ] {
+            found.check(value.is_finite() && value >= 0.0, key, || format!("{value} must be a number of 0 or more"));
+        }
     }
 
     fn check_security(&self, found: &mut Problems) {

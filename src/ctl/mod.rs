@@ -5,6 +5,7 @@
 
 mod alarm;
 mod alias;
+mod channel;
 mod cluster;
 mod collection;
 mod collection_report;
@@ -100,6 +101,9 @@ enum Noun {
     /// Further names of collections
     #[command(subcommand)]
     Alias(alias::Command),
+    /// Physical channels, and the streaming nodes that have them
+    #[command(subcommand)]
+    Channel(channel::Command),
     /// Who may log in
     #[command(subcommand)]
     User(user::Command),
@@ -181,6 +185,7 @@ async fn execute(cli: Cli, write: fn(&str) -> Result<(), Failure>) -> Result<(),
         Noun::Collection(command) => collection::run(&context, command).await,
         Noun::Partition(command) => partition::run(&context, command).await,
         Noun::Alias(command) => alias::run(&context, command).await,
+        Noun::Channel(command) => channel::run(&context, command).await,
         Noun::User(command) => user::run(&context, command).await,
         Noun::Role(command) => role::run(&context, command).await,
         Noun::Grant(command) => grant::run(&context, command).await,

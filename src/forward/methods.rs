@@ -72,6 +72,10 @@ const ROUTES: &[(&str, Route, &[&str])] = &[
     (ROOT_COORD, Route::Log, ACCESS_WRITES),
     ("roost.access.v1.Access", Route::Log, &["SetCondition"]),
     ("roost.catalog.v1.Catalog", Route::Log, &["CreateCollection", "AlterCollection", "DropCollection"]),
+    ("milvus.proto.streaming.StreamingCoordAssignmentService", Route::Log, &["UpdateWALBalancePolicy"]),
+    // The leader's balancer.
+    ("roost.streaming.v1.Streaming", Route::Leader, &["Plan", "Balance"]),
+    ("roost.streaming.v1.Streaming", Route::Log, &["MoveChannel"]),
     (TIMESTAMP, Route::Leader, &["Allocate"]),
     (SESSION, Route::Log, &["Register", "Leave", "Drain", "Freeze"]),
     // The leader knows the loads.

@@ -31,6 +31,7 @@ use crate::session::{Loads, SessionService, SessionTask, WorkerGauges, WorkerHub
 use crate::shutdown::{self, Shutdown, Trigger};
 
 use super::etcd::{EtcdServices, EtcdSettings};
+use super::streaming::StreamingParts;
 
 /// Which secret guards which listener (`None` leaves it open), what clients must show, and how often they may call.
 #[derive(Clone, Default)]
@@ -79,6 +80,7 @@ pub struct Node {
     pub(super) changes: CatalogService,
     pub(super) admin: Option<AdminServer<AdminService>>,
     pub(super) etcd: Option<EtcdServices>,
+    pub(super) streaming: StreamingParts,
     /// Ends the calls of clients: streams at once, others once they are answered.
     pub(super) stop_calls: Trigger,
     pub(super) calls_stop: Shutdown,
@@ -105,6 +107,7 @@ impl Node {
         etcd: EtcdSettings,
         limits: Limits,
         caching: config::Cache,
+        streaming: config::Streaming,
         boot: u64,
         metrics: Arc<Metrics>,
     ) -> Result<Self, prost::DecodeError> {
@@ -145,6 +148,16 @@ impl Node {
             peers.clone(),
             requests.clone(),
             metrics.clone(),
+        );
+        let streaming = StreamingParts::new(
+            replica.clone(),
+            proposer.clone(),
+            relay.clone(),
+            ledger.clone(),
+            loads.clone(),
+            streaming,
+            etcd.root_path.clone(),
+            &metrics,
         );
         let (stop_calls, calls_stop) = shutdown::channel();
         let workers = WorkerHub::new(replica.clone());
@@ -203,6 +216,7 @@ impl Node {
             session_task,
             admin: None,
             etcd,
+            streaming,
             stop_calls,
             calls_stop,
             ingress,
@@ -254,6 +268,7 @@ impl Node {
         let mut tasks: Vec<Arc<dyn LeaderTask>> =
             vec![Arc::new(keeper), self.lessor.clone(), self.history.clone(), eraser, self.root.clone()];
         tasks.push(self.session_task.clone());
+        tasks.push(self.streaming.balancer.clone());
         tasks.extend(self.proxies.iter().map(|task| task.clone() as Arc<dyn LeaderTask>));
         tasks
     }

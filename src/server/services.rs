@@ -5,9 +5,9 @@ use tonic::service::Routes;
 use tonic_health::pb::health_server::{Health as HealthApi, HealthServer};
 use tonic_reflection::server::Error as ReflectionError;
 
-use super::etcd;
 use super::listings::WithListings;
 use super::node::Node;
+use super::{etcd, streaming};
 use crate::http;
 use crate::limits;
 use crate::pb::FILE_DESCRIPTOR_SET;
@@ -28,6 +28,7 @@ const CATALOG: &str = "roost.catalog.v1.Catalog";
 const SESSION: &str = "roost.session.v1.Session";
 const HEALTH: &str = "grpc.health.v1.Health";
 
+/// With the usual message limits.
 macro_rules! limited {
     ($server:ty, $service:expr) => {
         <$server>::new($service)
@@ -35,6 +36,8 @@ macro_rules! limited {
             .max_encoding_message_size(limits::REPLY_BYTES_MAX)
     };
 }
+
+pub(super) use limited;
 
 pub(super) fn client(node: &Node, health: HealthServer<impl HealthApi>) -> Result<Routes, ReflectionError> {
     let milvus = limited!(MilvusServiceServer<_>, node.gateway.clone());
@@ -61,7 +64,8 @@ pub(super) fn internal(node: &Node, health: HealthServer<impl HealthApi>) -> Res
         Some(admin) => routes.add_service(admin.clone()),
         None => routes,
     };
-    reflecting(routes, &[ROOT_COORD, TIMESTAMP, ACCESS, CATALOG, SESSION, ADMIN, HEALTH])
+    let own = [ROOT_COORD, TIMESTAMP, ACCESS, CATALOG, SESSION, ADMIN, HEALTH];
+    reflecting(node.streaming.add_to(routes), &[&own[..], &streaming::NAMES].concat())
 }
 
 /// Raft's services and everything that may be forwarded.
@@ -77,6 +81,7 @@ pub(super) fn peer(node: &Node, raft: Routes) -> Routes {
         .add_service(limited!(AccessServer<_>, node.grants.clone()))
         .add_service(limited!(CatalogServer<_>, node.changes.clone()))
         .add_service(limited!(SessionServer<_>, node.sessions.clone()));
+    let routes = node.streaming.add_to(routes);
     match &node.admin {
         Some(admin) => routes.add_service(admin.clone()),
         None => routes,
@@ -100,6 +105,7 @@ pub(super) fn health(node: &Node) -> (HealthServer<impl HealthApi + use<>>, Join
     let (health, mut leadership) = (node.health.clone(), node.replica.leadership());
     // The empty name is the node as a whole.
     let mut names = vec!["", MILVUS, ROOT_COORD, TIMESTAMP, ACCESS, CATALOG, SESSION, ADMIN];
+    names.extend(streaming::NAMES);
     names.extend(node.etcd.iter().flat_map(|_| etcd::NAMES));
     let task = tokio::spawn(async move {
         loop {

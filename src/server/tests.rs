@@ -12,6 +12,7 @@ mod proxies;
 mod quota;
 mod rootcoord;
 mod sessions;
+mod streaming;
 mod timestamps;
 mod turns;
 
@@ -89,6 +90,16 @@ async fn cluster_secured(guard: Option<Guard>, security: Security) -> Vec<Runnin
 
 /// The same whose clients may ask for so much.
 async fn cluster_limited(guard: Option<Guard>, security: Security, quota: Quota) -> Vec<Running> {
+    cluster_balanced(guard, security, quota, crate::config::Streaming::default()).await
+}
+
+/// The same that gives channels to streaming nodes like that.
+async fn cluster_balanced(
+    guard: Option<Guard>,
+    security: Security,
+    quota: Quota,
+    streaming: crate::config::Streaming,
+) -> Vec<Running> {
     let (security, quota) = (Arc::new(security), Arc::new(quota));
     let tables = Arc::default();
     let admin = MemoryNode::leading();
@@ -115,7 +126,8 @@ async fn cluster_limited(guard: Option<Guard>, security: Security, quota: Quota)
         };
         let metrics = Arc::new(Metrics::new());
         let (limits, caching) = (Limits::default(), crate::config::Cache::default());
-        let node = Node::new(replica.clone(), access, settings, etcd, limits, caching, id, metrics).unwrap();
+        let streaming = streaming.clone();
+        let node = Node::new(replica.clone(), access, settings, etcd, limits, caching, streaming, id, metrics).unwrap();
         let shown = [("raft.heartbeat_ms", "100"), ("rootCoord.maxPartitionNum", "1024")];
         let shown = shown.map(|(key, value)| (key.to_owned(), value.to_owned()));
         let node = node.with_admin(admin.clone()).with_settings(shown.into());

@@ -1,0 +1,154 @@
+//! Milvus' StreamingCoordAssignmentService on the wire. Hand-made because pictures are encoded before tonic sees them.
+
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bytes::{BufMut, Bytes};
+use futures::Stream;
+use futures::future::BoxFuture;
+use http_body::Body as HttpBody;
+use tonic::body::Body;
+use tonic::codec::{BufferSettings, Codec, EncodeBuf, Encoder, Streaming};
+use tonic::codegen::StdError;
+use tonic::server::{Grpc, NamedService, StreamingService};
+use tonic::{Request, Response, Status};
+use tonic_prost::ProstCodec;
+use tower::Service;
+
+use super::assignments::Assignments;
+use super::reports::Reports;
+use super::stream::Listener;
+use crate::call::Call;
+use crate::forward::retry;
+use crate::limits;
+use crate::pb::streaming::{AssignmentDiscoverRequest, AssignmentDiscoverResponse};
+use crate::replica::Replica;
+use crate::streamingcoord::service::{PolicyApi, refused};
+
+const DISCOVER: &str = "/milvus.proto.streaming.StreamingCoordAssignmentService/AssignmentDiscover";
+const UPDATE_POLICY: &str = "/milvus.proto.streaming.StreamingCoordAssignmentService/UpdateWALBalancePolicy";
+/// Bytes that go to the connection at once: a picture of some hundred channels.
+const WRITE_BYTES: usize = 32 << 10;
+
+/// Cheap to clone.
+#[derive(Clone)]
+pub struct DiscoveryService {
+    pub replica: Arc<dyn Replica>,
+    pub assignments: Arc<Assignments>,
+    pub reports: Arc<Reports>,
+    pub policy: PolicyApi,
+}
+
+type Told = Pin<Box<dyn Stream<Item = Result<Bytes, Status>> + Send>>;
+
+impl DiscoveryService {
+    /// Opens a listener with what was acknowledged before it came.
+    async fn open(&self, request: Request<Streaming<AssignmentDiscoverRequest>>) -> Result<Response<Told>, Status> {
+        let call = Call::of(&request)?;
+        let too_many =
+            || Status::resource_exhausted(format!("{} listeners on this node", limits::ASSIGNMENT_LISTENERS_MAX));
+        let room = self.assignments.listen().ok_or_else(too_many)?;
+        self.replica.read_barrier(call.deadline).await.map_err(|error| retry::status(&error))?;
+        self.assignments.refresh().map_err(|error| refused(error.into()))?;
+        let listener = Listener {
+            inbound: request.into_inner(),
+            pictures: self.assignments.watch(),
+            reports: self.reports.clone(),
+            source: call.source,
+            _room: room,
+        };
+        Ok(Response::new(Box::pin(listener.told())))
+    }
+}
+
+impl StreamingService<AssignmentDiscoverRequest> for DiscoveryService {
+    type Response = Bytes;
+    type ResponseStream = Told;
+    type Future = BoxFuture<'static, Result<Response<Told>, Status>>;
+
+    fn call(&mut self, request: Request<Streaming<AssignmentDiscoverRequest>>) -> Self::Future {
+        let service = self.clone();
+        Box::pin(async move { service.open(request).await })
+    }
+}
+
+impl NamedService for DiscoveryService {
+    const NAME: &'static str = "milvus.proto.streaming.StreamingCoordAssignmentService";
+}
+
+impl<B> Service<http::Request<B>> for DiscoveryService
+where
+    B: HttpBody + Send + 'static,
+    B::Error: Into<StdError> + Send + 'static,
+{
+    type Response = http::Response<Body>;
+    type Error = Infallible;
+    type Future = BoxFuture<'static, Result<Self::Response, Infallible>>;
+
+    fn poll_ready(&mut self, _context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: http::Request<B>) -> Self::Future {
+        let service = self.clone();
+        let most = Some(limits::ASSIGNMENT_REQUEST_BYTES_MAX);
+        Box::pin(async move {
+            Ok(match request.uri().path() {
+                DISCOVER => {
+                    let mut grpc = Grpc::new(PictureCodec).apply_max_message_size_config(most, None);
+                    grpc.streaming(service, request).await
+                }
+                UPDATE_POLICY => {
+                    let mut grpc = Grpc::new(ProstCodec::default()).apply_max_message_size_config(most, None);
+                    let policy = service.policy;
+                    let update = tower::service_fn(move |request| {
+                        let policy = policy.clone();
+                        async move {
+                            let call = Call::of(&request)?;
+                            policy.update(&call, request.into_inner()).await.map(Response::new).map_err(refused)
+                        }
+                    });
+                    grpc.unary(update, request).await
+                }
+                _ => Status::unimplemented("unknown method of StreamingCoordAssignmentService").into_http(),
+            })
+        })
+    }
+}
+
+/// Takes requests apart as usual, and copies pictures that are encoded already.
+struct PictureCodec;
+
+impl Codec for PictureCodec {
+    type Encode = Bytes;
+    type Decode = AssignmentDiscoverRequest;
+    type Encoder = PictureEncoder;
+    type Decoder = <ProstCodec<AssignmentDiscoverResponse, AssignmentDiscoverRequest> as Codec>::Decoder;
+
+    fn encoder(&mut self) -> Self::Encoder {
+        PictureEncoder
+    }
+
+    fn decoder(&mut self) -> Self::Decoder {
+        ProstCodec::<AssignmentDiscoverResponse, AssignmentDiscoverRequest>::raw_decoder(BufferSettings::default())
+    }
+}
+
+struct PictureEncoder;
+
+impl Encoder for PictureEncoder {
+    type Item = Bytes;
+    type Error = Status;
+
+    fn encode(&mut self, picture: Bytes, buffer: &mut EncodeBuf<'_>) -> Result<(), Status> {
+        buffer.reserve(picture.len());
+        buffer.put_slice(&picture);
+        Ok(())
+    }
+
+    fn buffer_settings(&self) -> BufferSettings {
+        BufferSettings::new(1 << 10, WRITE_BYTES)
+    }
+}
