@@ -96,6 +96,7 @@ fn frees_space(command: &Command) -> bool {
         Command::Access(command) => command.frees_space(),
         Command::Worker(command) => command.frees_space(),
         Command::Conditional(command) => command.change.frees_space(),
+        Command::Broadcast(command) => command.frees_space(),
         _ => false,
     }
 }

@@ -65,7 +65,9 @@ pub fn stale_after(view: &View<'_>, event: &Event) -> io::Result<Vec<Stale>> {
         | Event::LeaseGranted { .. }
         | Event::LeaseEnded { .. }
         | Event::WorkerChanged { .. }
-        | Event::AssignmentsChanged { .. } => Vec::new(),
+        | Event::AssignmentsChanged { .. }
+        | Event::BroadcastChanged { .. }
+        | Event::ReplicationChanged => Vec::new(),
     };
     Ok(things)
 }
@@ -80,6 +82,7 @@ pub fn is_nothing_to_proxies(event: &Event) -> bool {
             | Event::LeaseEnded { .. }
             | Event::WorkerChanged { .. }
             | Event::AssignmentsChanged { .. }
+            | Event::BroadcastChanged { .. }
     )
 }
 

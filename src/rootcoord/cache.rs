@@ -305,7 +305,9 @@ impl Stale {
             | Event::LoadEnded { .. }
             | Event::Access(_)
             | Event::WorkerChanged { .. }
-            | Event::AssignmentsChanged { .. } => Stale::default(),
+            | Event::AssignmentsChanged { .. }
+            | Event::BroadcastChanged { .. }
+            | Event::ReplicationChanged => Stale::default(),
         }
     }
 }

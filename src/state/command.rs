@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 pub use super::access::AccessCommand;
 pub use super::alias::AliasCommand;
+pub use super::broadcast::BroadcastCommand;
 pub use super::collection::{CollectionChange, Conditional, CreateCollection, DropCollection};
 pub use super::database::{AlterDatabase, CreateDatabase, DropDatabase};
 pub use super::id::AllocId;
@@ -41,6 +42,7 @@ pub enum Command {
     Worker(WorkerCommand),
     Conditional(Conditional),
     PChannel(PChannelCommand),
+    Broadcast(BroadcastCommand),
 }
 
 impl Command {
@@ -63,7 +65,7 @@ impl Command {
             | Command::Index(_)
             | Command::Load(_)
             | Command::Access(_) => 4,
-            Command::Worker(_) | Command::Conditional(_) | Command::PChannel(_) => 6,
+            Command::Worker(_) | Command::Conditional(_) | Command::PChannel(_) | Command::Broadcast(_) => 6,
         }
     }
 
@@ -89,6 +91,7 @@ impl Command {
             Command::Worker(command) => command.name(),
             Command::Conditional(command) => command.change.name(),
             Command::PChannel(command) => command.name(),
+            Command::Broadcast(command) => command.name(),
         }
     }
 
@@ -114,6 +117,7 @@ impl Command {
             Command::Worker(command) => command.apply(step),
             Command::Conditional(command) => command.apply(step),
             Command::PChannel(command) => command.apply(step),
+            Command::Broadcast(command) => command.apply(step),
         }
     }
 }
@@ -141,6 +145,7 @@ impl fmt::Display for Command {
             Command::Worker(command) => command.fmt(f),
             Command::Conditional(command) => command.fmt(f),
             Command::PChannel(command) => command.fmt(f),
+            Command::Broadcast(command) => command.fmt(f),
         }
     }
 }

@@ -120,4 +120,10 @@ pub enum Event {
         /// A pchannel may need another node now.
         unsettled: bool,
     },
+    /// A broadcast was submitted, begun, acknowledged, finished or forgotten.
+    BroadcastChanged {
+        id: i64,
+    },
+    /// To which clusters the logs are replicated, or from which one.
+    ReplicationChanged,
 }

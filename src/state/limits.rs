@@ -114,6 +114,29 @@ pub const MAX_PCHANNELS_ADDED: usize = 1024;
 pub const MAX_PCHANNEL_ORDERS: usize = 256;
 /// The latest terms of a physical channel, which are kept for operators.
 pub const PCHANNEL_TERMS_KEPT: i64 = 64;
+/// Broadcasts that are not finished. While streaming nodes are away, every change of the catalogue adds one; a change
+/// that finds so many is refused.
+pub const MAX_PENDING_BROADCASTS: u64 = 1 << 17;
+/// Bytes that they carry together.
+pub const MAX_PENDING_BYTES: u64 = 512 << 20;
+/// The largest message of one broadcast, below [`MAX_ENTRY_BYTES`].
+pub const MAX_BROADCAST_BYTES: usize = 4 << 20;
+/// Vchannels of one broadcast: as many as pchannels.
+pub const MAX_BROADCAST_CHANNELS: usize = 16_384;
+/// Resources that one broadcast names. Milvus' own name up to four.
+pub const MAX_RESOURCE_KEYS: usize = 64;
+/// The longest name of a vchannel, and the longest resource key: two names and a colon.
+pub const MAX_BROADCAST_NAME_BYTES: usize = 1024;
+/// The longest encoded checkpoint: two message ids and a timestamp.
+pub const MAX_CHECKPOINT_BYTES: usize = 4096;
+/// Broadcasts that one command of the leader names.
+pub const MAX_NAMED_BROADCASTS: usize = 256;
+/// Pending broadcasts about one collection or database that a change of it looks at, to take back what is void.
+pub const MAX_LOOKED_AT_BROADCASTS: usize = 1024;
+/// The longest encoded replicate configuration: a name for each pchannel of each cluster.
+pub const MAX_REPLICATION_BYTES: usize = 1 << 20;
+/// Finished broadcasts that are remembered, whatever the leader sweeps.
+pub const MAX_TOMBSTONES: u64 = 65_536;
 
 /// Things of a dropped collection that one entry deletes.
 pub const ERASED_ROWS: usize = 256;

@@ -53,9 +53,17 @@
 //! | 0xb1 | streaming             |                             | `Streaming`      |
 //! | 0xb2 | assigning pchannel    | name                        | `Present`        |
 //! | 0xb3 | pchannel's term       | name n, term i64            | `PChannelTerm`   |
+//! | 0xc0 | broadcast             | id i64                      | `BroadcastTask`  |
+//! | 0xc1 | broadcast lock        | resource, mode u8, id i64   | `Present`        |
+//! | 0xc2 | broadcast state       | state u8, id i64            | `Present`        |
+//! | 0xc3 | broadcast message     | id i64                      | `BroadcastMessage` |
+//! | 0xc4 | subject's broadcast   | subject, id i64             | `Present`        |
+//! | 0xc5 | broadcast totals      |                             | `BroadcastTotals` |
+//! | 0xc8 | replication           |                             | `Replication`    |
 //!
 //! `n` is a name that is not the last part: a byte of length stands before it. A grant is role n, object type u8
-//! (Milvus' number), database n, object n, privilege.
+//! (Milvus' number), database n, object n, privilege. A resource is its domain u8, and its key behind two
+//! bytes of length. A subject is a collection or a database.
 //!
 //! The etcd key space has spaces of its own, so that a user's key is the key and sorts as etcd says. What `KEYS` says
 //! now, the other two say for every revision; they are not in the state hash.
@@ -78,6 +86,7 @@
 
 pub mod access;
 mod alias;
+pub mod broadcast;
 mod channel;
 mod clock;
 pub mod codec;
@@ -115,6 +124,7 @@ use roost_raft::kv::{Read, Txn};
 use roost_raft::machine::{ApplyContext, Machine};
 
 pub use alias::AliasCommand;
+pub use broadcast::{BroadcastCommand, BroadcastReply};
 pub use channel::{PCHANNELS, pchannel_name};
 pub use clock::physical_ms;
 pub use collection::{
@@ -222,7 +232,10 @@ fn execute(
     let (mark, before) = (txn.mark(), events.len());
     let (index, apply_version) = (context.index, context.apply_version);
     let mut step = Step { txn, now_ms, index, apply_version, events };
-    let outcome = command.apply(&mut step);
+    let outcome = match command.apply(&mut step) {
+        Ok(reply) => broadcast::outbox::follow(&mut step, before).map(|()| reply),
+        refused => refused,
+    };
     let reply = step.settle(mark, outcome)?;
     if matches!(reply, Reply::Rejected(_)) {
         events.truncate(before);

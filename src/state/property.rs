@@ -5,6 +5,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use super::broadcast::outbox;
 use super::event::Event;
 use super::limits::{MAX_PROPERTIES, MAX_PROPERTY_BYTES};
 use super::reply::Reply;
@@ -44,6 +45,7 @@ impl AlterCollectionProperties {
         if changed {
             row.properties = properties;
             row.updated_ts = row.updated_ts.max(self.ts);
+            outbox::collection_altered(step, &row)?;
             collection::revision::save(step, &mut row);
             step.events.push(Event::CollectionAltered {
                 database_id: row.database_id,

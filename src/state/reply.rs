@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::broadcast::BroadcastReply;
 use super::codec;
 use super::index::IndexReply;
 use super::keyspace::KeyspaceReply;
@@ -84,6 +85,7 @@ pub enum Reply {
     AccessChanged,
     Worker(WorkerReply),
     PChannel(PChannelReply),
+    Broadcast(BroadcastReply),
 }
 
 impl Reply {

@@ -1,6 +1,7 @@
 //! Every table of the state machine. The page in `mod.rs` explains them; tags are never reused.
 
 use super::access::GrantKey;
+use super::broadcast::LockName;
 use super::table::{Name, Table};
 use crate::pb::store;
 
@@ -94,3 +95,15 @@ pub const STREAMING: Table<(), store::Streaming> = Table::new(0xb1, "streaming")
 pub const PCHANNELS_ASSIGNING: Table<String, store::Present> = Table::new(0xb2, "assigning pchannel");
 /// By name, term: the latest ones.
 pub const PCHANNEL_TERMS: Table<(Name, i64), store::PChannelTerm> = Table::new(0xb3, "pchannel's term");
+/// By id.
+pub const BROADCASTS: Table<i64, store::BroadcastTask> = Table::new(0xC0, "broadcast");
+/// By resource, 0 for exclusive and 1 for shared, id: of pending tasks.
+pub const BROADCAST_LOCKS: Table<(LockName, u8, i64), store::Present> = Table::new(0xC1, "broadcast lock");
+/// By state, id.
+pub const BROADCAST_STATES: Table<(u8, i64), store::Present> = Table::new(0xC2, "broadcast state");
+/// By id: of pending tasks.
+pub const BROADCAST_MESSAGES: Table<i64, store::BroadcastMessage> = Table::new(0xC3, "broadcast message");
+/// By collection or database id, id: of pending tasks that the catalogue made about it.
+pub const SUBJECT_BROADCASTS: Table<(i64, i64), store::Present> = Table::new(0xC4, "subject's broadcast");
+pub const BROADCAST_TOTALS: Table<(), store::BroadcastTotals> = Table::new(0xC5, "broadcast totals");
+pub const REPLICATION: Table<(), store::Replication> = Table::new(0xC8, "replication");

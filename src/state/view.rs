@@ -5,6 +5,7 @@ use std::io;
 use roost_raft::kv::Read;
 
 use super::access::AccessView;
+use super::broadcast::BroadcastView;
 use super::tables::{
     ALIASES, COLLECTION_LINES, COLLECTION_NAMES, COLLECTIONS, DATABASE_COLLECTIONS, DATABASE_NAMES, DATABASE_USE,
     DATABASES, DROPPING, LOADS, PARTITIONS, TOTALS, TSO_BOUND,
@@ -27,6 +28,11 @@ impl<'a> View<'a> {
     /// Users, roles and grants.
     pub fn access(&self) -> AccessView<'a> {
         AccessView::new(self.read)
+    }
+
+    /// Messages for several vchannels.
+    pub fn broadcasts(&self) -> BroadcastView<'a> {
+        BroadcastView::new(self.read)
     }
 
     /// Empty: the default database.

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::lookup;
 use crate::error::Rejection;
 use crate::pb::store;
+use crate::state::broadcast::outbox;
 use crate::state::event::Event;
 use crate::state::limits::ERASED_ROWS;
 use crate::state::reply::Reply;
@@ -47,6 +48,7 @@ impl DropCollection {
             return Err(Rejection::DropWithAliases { collection: row.name, aliases }.into());
         }
         let store::Collection { id, database_id, .. } = row;
+        outbox::collection_dropped(step, &row)?;
         totals::remove_capacity(step.txn, row.partitions.into(), row.shards)?;
         totals::remove_collection(step.txn)?;
         database::remove_collection(step.txn, database_id)?;

@@ -7,6 +7,7 @@ use super::{find, revision};
 use crate::error::Rejection;
 use crate::pb::schema::CollectionSchema;
 use crate::pb::store;
+use crate::state::broadcast::outbox;
 use crate::state::event::Event;
 use crate::state::limits::MAX_SCHEMA_BYTES;
 use crate::state::reply::Reply;
@@ -37,7 +38,7 @@ pub(super) fn schema(
     row.schema_version = row.schema_version.saturating_add(1);
     schema.version = row.schema_version;
     row.schema = encoded(&schema)?;
-    Ok(write(step, row, target.ts))
+    write(step, row, target.ts)
 }
 
 pub(super) fn judged(step: &mut Step<'_, '_>, target: &Target<'_>) -> Result<store::Collection, Refusal> {
@@ -59,10 +60,11 @@ pub(super) fn encoded(schema: &CollectionSchema) -> Result<Vec<u8>, Rejection> {
 }
 
 /// Writes a changed row and says so.
-pub(super) fn write(step: &mut Step<'_, '_>, mut row: store::Collection, ts: u64) -> Reply {
+pub(super) fn write(step: &mut Step<'_, '_>, mut row: store::Collection, ts: u64) -> Outcome {
     row.updated_ts = row.updated_ts.max(ts);
+    outbox::collection_altered(step, &row)?;
     revision::save(step, &mut row);
     let (database_id, collection_id) = (row.database_id, row.id);
     step.events.push(Event::CollectionAltered { database_id, collection_id, name: row.name });
-    Reply::CollectionAltered { collection_id, changed: true }
+    Ok(Reply::CollectionAltered { collection_id, changed: true })
 }

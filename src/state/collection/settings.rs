@@ -66,7 +66,7 @@ impl AlterSettings {
         if row == before {
             return Ok(Reply::CollectionAltered { collection_id: row.id, changed: false });
         }
-        Ok(edit::write(step, row, ts))
+        edit::write(step, row, ts)
     }
 }
 

@@ -183,6 +183,13 @@ fn mark(
     Ok(PChannelReply::Marked { count })
 }
 
+/// Something else that is told beside the assignments has changed.
+pub(in crate::state) fn touch(step: &mut Step<'_, '_>) -> io::Result<()> {
+    let mut common = streaming(step.txn)?;
+    publish(step, &mut common, false);
+    Ok(())
+}
+
 /// Writes the common row under a new revision. `unsettled`: a pchannel may need another node now.
 pub(super) fn publish(step: &mut Step<'_, '_>, common: &mut store::Streaming, unsettled: bool) {
     common.revision = common.revision.saturating_add(1);

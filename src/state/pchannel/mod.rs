@@ -15,6 +15,7 @@ mod policy;
 mod read;
 mod restore;
 
+pub(super) use assign::touch;
 pub use command::{AssignOrder, PChannelCommand, PChannelReply, PolicyChange};
 pub(super) use read::{all, assigning, count, find, streaming, terms, version};
 pub use restore::skip_terms;

@@ -2,6 +2,7 @@
 
 mod access;
 mod alias;
+mod broadcast;
 mod collection;
 mod damage;
 mod database;

@@ -74,6 +74,7 @@ impl Model {
             Command::Worker(_) => unreachable!("workers have a model of their own"),
             Command::Conditional(_) => unreachable!("a change or a refusal: collection/revision.rs has examples"),
             Command::PChannel(_) => unreachable!("pchannels have a model of their own"),
+            Command::Broadcast(_) => unreachable!("broadcasts have a model of their own"),
         }
     }
 
