@@ -4,6 +4,7 @@
 
 mod address;
 mod args;
+mod broadcast;
 mod error;
 mod layers;
 mod quota;
@@ -19,6 +20,7 @@ use serde::{Deserialize, Serialize};
 
 pub use address::HostPort;
 pub use args::Args;
+pub use broadcast::Broadcast;
 pub use error::{ConfigError, Problem};
 pub use quota::{CallRates, DataRates, Quota, Rate};
 pub use sections::{
@@ -69,6 +71,9 @@ pub struct Config {
     /// Streaming nodes and their channels.
     #[serde(deserialize_with = "sections::or_default")]
     pub streaming: Streaming,
+    /// Messages for several virtual channels.
+    #[serde(deserialize_with = "sections::or_default")]
+    pub broadcast: Broadcast,
     /// Users, roles and grants.
     #[serde(deserialize_with = "sections::or_default")]
     pub security: Security,

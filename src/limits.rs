@@ -2,6 +2,7 @@
 //! what protects the server itself is a constant.
 
 mod admin;
+mod broadcast;
 mod etcd;
 mod policy;
 mod proxies;
@@ -14,6 +15,7 @@ mod watch;
 use serde::{Deserialize, Serialize};
 
 pub use admin::*;
+pub use broadcast::*;
 pub use etcd::*;
 pub use policy::*;
 pub use proxies::*;

@@ -12,6 +12,7 @@
 //!
 //! The first two also serve gRPC health and reflection.
 
+mod broadcast;
 mod etcd;
 mod listener;
 mod listings;

@@ -13,7 +13,7 @@ use super::{Args, Config, ConfigError};
 pub(super) const PREFIX: &str = "ROOST_";
 
 /// The first words of the variables that are settings. Others with the prefix (`ROOST_HOME`) belong to the scripts.
-const SECTIONS: [&str; 14] = [
+const SECTIONS: [&str; 15] = [
     "node",
     "cluster",
     "listen",
@@ -26,6 +26,7 @@ const SECTIONS: [&str; 14] = [
     "limits",
     "quota",
     "streaming",
+    "broadcast",
     "security",
     "log",
 ];

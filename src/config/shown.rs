@@ -9,7 +9,7 @@ use super::Config;
 use crate::limits::MAX_NAME_BYTES;
 
 /// Milvus' name of a setting, and the key that holds it here.
-const MILVUS: [(&str, &str); 33] = [
+const MILVUS: [(&str, &str); 34] = [
     ("common.security.authorizationEnabled", "security.authorization_enabled"),
     ("common.security.enablePublicPrivilege", "security.public_privileges_enabled"),
     ("common.security.rootShouldBindRole", "security.root_should_bind_role"),
@@ -43,6 +43,7 @@ const MILVUS: [(&str, &str); 33] = [
     ("rootCoord.maxDatabaseNum", "limits.max_databases"),
     ("rootCoord.maxGeneralCapacity", "limits.max_general_capacity"),
     ("rootCoord.maxPartitionNum", "limits.max_partitions"),
+    ("streaming.walBroadcaster.tombstone.maxCount", "broadcast.tombstone_max_count"),
 ];
 
 impl Config {

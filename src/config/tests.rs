@@ -246,6 +246,9 @@ fn sizes_windows_limits_and_levels_are_sane() {
     assert_refused("quota: { index: { database: .nan } }", &["quota.index.database: must be a number of 0 or more"]);
     assert_refused("quota: { collect_interval_ms: 1 }", &["quota.collect_interval_ms: 1 must be from 100"]);
     assert_refused("quota: { flush: { partition: 1 } }", &["unknown field `partition`"]);
+    assert_refused("broadcast: { sweep_interval_ms: 1 }", &["broadcast.sweep_interval_ms: 1 must be from 100"]);
+    let kept = "broadcast: { tombstone_max_count: 70000 }";
+    assert_refused(kept, &["broadcast.tombstone_max_count: 70000 must be at most 65536"]);
     assert_refused("log: { level: 'roost=loud' }", &["log.level: `roost=loud` is not a level"]);
 }
 
@@ -272,7 +275,7 @@ fn host_and_port_as_people_write_them() {
 #[test]
 fn the_readme_lists_every_key() {
     let readme = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md")).unwrap();
-    for section in ["node", "cluster", "listen", "raft", "storage", "tso", "quota", "log"] {
+    for section in ["node", "cluster", "listen", "raft", "storage", "tso", "quota", "broadcast", "log"] {
         // The error of an unknown key names the known ones in backticks.
         let message = refused(&format!("{section}: {{ nonsense: 1 }}"), &[], &[]);
         let keys: Vec<&str> = message.split('`').skip(3).step_by(2).collect();

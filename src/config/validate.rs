@@ -11,6 +11,7 @@ use crate::access::password::{BCRYPT_BYTES_MAX, BCRYPT_COST};
 use crate::limits::MAX_NAME_BYTES;
 use crate::state::PCHANNELS;
 use crate::state::limits::MAX_PCHANNELS;
+use crate::state::limits::MAX_TOMBSTONES;
 use crate::streamingcoord::policy::Registry;
 
 /// Shorter secrets can be guessed.
@@ -39,6 +40,8 @@ const LIMIT_MAX: u64 = 1 << 28;
 const COLLECT_INTERVAL_MS: (u64, u64) = (100, 600_000);
 /// Oftener is a load of its own, and a channel that hangs for longer than minutes is an outage.
 const BALANCER_MS: (u64, u64) = (50, 600_000);
+/// Oftener finds nothing new; rarer lets them grow.
+const SWEEP_INTERVAL_MS: (u64, u64) = (100, 3_600_000);
 /// A year; 0 stands for no limit.
 const CACHE_MS_MAX: u64 = 365 * 86_400_000;
 /// More threads only wait for the same disk.
@@ -63,6 +66,7 @@ impl Config {
         self.check_limits(&mut found);
         self.check_quota(&mut found);
         self.check_streaming(&mut found);
+        self.check_broadcast(&mut found);
         self.check_security(&mut found);
         self.check_log(&mut found);
         found.list
@@ -268,6 +272,19 @@ impl Config {
         ] {
             found.check(value.is_finite() && value >= 0.0, key, || format!("{value} must be a number of 0 or more"));
         }
+    }
+
+    fn check_broadcast(&self, found: &mut Problems) {
+        let broadcast = &self.broadcast;
+        let (min, max) = SWEEP_INTERVAL_MS;
+        let interval = broadcast.sweep_interval_ms;
+        found.check((min..=max).contains(&interval), "broadcast.sweep_interval_ms", || {
+            format!("{interval} must be from {min} to {max}")
+        });
+        let kept = broadcast.tombstone_max_count;
+        found.check(kept <= MAX_TOMBSTONES, "broadcast.tombstone_max_count", || {
+            format!("{kept} must be at most {MAX_TOMBSTONES}")
+        });
     }
 
     fn check_security(&self, found: &mut Problems) {

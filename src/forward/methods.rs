@@ -33,6 +33,7 @@ const ROOT_COORD: &str = "milvus.proto.rootcoord.RootCoord";
 const TIMESTAMP: &str = "roost.tso.v1.Timestamp";
 const SESSION: &str = "roost.session.v1.Session";
 const ADMIN: &str = "roost.admin.v1.Admin";
+const STREAMING_ASSIGNMENT: &str = "milvus.proto.streaming.StreamingCoordAssignmentService";
 
 /// Writes about users, roles and grants that both APIs have.
 const ACCESS_WRITES: &[&str] = &[
@@ -68,13 +69,14 @@ const ROUTES: &[(&str, Route, &[&str])] = &[
     (ROOT_COORD, Route::Log, &["CreateDatabase", "DropDatabase", "AlterDatabase"]),
     (ROOT_COORD, Route::Log, &["CreatePartition", "DropPartition", "CreateAlias", "DropAlias", "AlterAlias"]),
     (MILVUS, Route::Log, ACCESS_WRITES),
-    (MILVUS, Route::Log, &["OperatePrivilegeV2"]),
+    (MILVUS, Route::Log, &["OperatePrivilegeV2", "UpdateReplicateConfiguration"]),
+    ("milvus.proto.streaming.StreamingCoordBroadcastService", Route::Log, &["Broadcast", "Ack"]),
     (ROOT_COORD, Route::Log, ACCESS_WRITES),
     ("roost.access.v1.Access", Route::Log, &["SetCondition"]),
     ("roost.catalog.v1.Catalog", Route::Log, &["CreateCollection", "AlterCollection", "DropCollection"]),
-    ("milvus.proto.streaming.StreamingCoordAssignmentService", Route::Log, &["UpdateWALBalancePolicy"]),
+    (STREAMING_ASSIGNMENT, Route::Log, &["UpdateWALBalancePolicy", "UpdateReplicateConfiguration"]),
     // The leader's balancer.
-    ("roost.streaming.v1.Streaming", Route::Leader, &["Plan", "Balance"]),
+    ("roost.streaming.v1.Streaming", Route::Leader, &["Plan", "DescribeBroadcast", "Balance"]),
     ("roost.streaming.v1.Streaming", Route::Log, &["MoveChannel"]),
     (TIMESTAMP, Route::Leader, &["Allocate"]),
     (SESSION, Route::Log, &["Register", "Leave", "Drain", "Freeze"]),

@@ -30,6 +30,7 @@ use crate::rootcoord::{CacheGauges, Catalog, CatalogService, Eraser, MetadataCac
 use crate::session::{Loads, SessionService, SessionTask, WorkerGauges, WorkerHub};
 use crate::shutdown::{self, Shutdown, Trigger};
 
+use super::broadcast::BroadcastParts;
 use super::etcd::{EtcdServices, EtcdSettings};
 use super::streaming::StreamingParts;
 
@@ -81,6 +82,7 @@ pub struct Node {
     pub(super) admin: Option<AdminServer<AdminService>>,
     pub(super) etcd: Option<EtcdServices>,
     pub(super) streaming: StreamingParts,
+    pub(super) broadcast: BroadcastParts,
     /// Ends the calls of clients: streams at once, others once they are answered.
     pub(super) stop_calls: Trigger,
     pub(super) calls_stop: Shutdown,
@@ -108,6 +110,7 @@ impl Node {
         limits: Limits,
         caching: config::Cache,
         streaming: config::Streaming,
+        broadcast: config::Broadcast,
         boot: u64,
         metrics: Arc<Metrics>,
     ) -> Result<Self, prost::DecodeError> {
@@ -149,6 +152,14 @@ impl Node {
             requests.clone(),
             metrics.clone(),
         );
+        let broadcast = BroadcastParts::new(
+            replica.clone(),
+            proposer.clone(),
+            ledger.clone(),
+            broadcast,
+            etcd.root_path.clone(),
+            &metrics,
+        );
         let streaming = StreamingParts::new(
             replica.clone(),
             proposer.clone(),
@@ -156,7 +167,7 @@ impl Node {
             ledger.clone(),
             loads.clone(),
             streaming,
-            etcd.root_path.clone(),
+            &broadcast,
             &metrics,
         );
         let (stop_calls, calls_stop) = shutdown::channel();
@@ -193,6 +204,7 @@ impl Node {
                 oracle: oracle.clone(),
                 health: health.clone(),
                 operations: operations.clone(),
+                replication: broadcast.replication.clone(),
             },
             changes: CatalogService { catalog: catalog.clone() },
             rootcoord: RootCoordService {
@@ -217,6 +229,7 @@ impl Node {
             admin: None,
             etcd,
             streaming,
+            broadcast,
             stop_calls,
             calls_stop,
             ingress,
@@ -269,6 +282,7 @@ impl Node {
             vec![Arc::new(keeper), self.lessor.clone(), self.history.clone(), eraser, self.root.clone()];
         tasks.push(self.session_task.clone());
         tasks.push(self.streaming.balancer.clone());
+        tasks.extend(self.broadcast.leader_tasks());
         tasks.extend(self.proxies.iter().map(|task| task.clone() as Arc<dyn LeaderTask>));
         tasks
     }

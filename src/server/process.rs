@@ -101,8 +101,8 @@ async fn serve(config: &Config) -> Result<(), Error> {
         OracleSettings { window_ms: config.tso.window_ms, max_clock_ahead_ms: config.tso.max_clock_ahead_ms };
     let replica = Arc::new(HostReplica::new(host.clone()));
     let (etcd, limits) = (EtcdSettings::of(config), config.limits.clone());
-    let (caching, streaming) = (config.cache.clone(), config.streaming.clone());
-    let node = Node::new(replica, access, settings, etcd, limits, caching, streaming, boot, metrics)?
+    let (caching, streaming, broadcast) = (config.cache.clone(), config.streaming.clone(), config.broadcast);
+    let node = Node::new(replica, access, settings, etcd, limits, caching, streaming, broadcast, boot, metrics)?
         .with_settings(config.shown());
     node.metrics.register(|registry| registry.register_collector(Box::new(OracleGauges(node.oracle.clone()))));
     let operated = HostNode::new(host.clone(), node.oracle.clone(), member(&config.this_member()));

@@ -7,7 +7,7 @@ use tonic_reflection::server::Error as ReflectionError;
 
 use super::listings::WithListings;
 use super::node::Node;
-use super::{etcd, streaming};
+use super::{broadcast, etcd, streaming};
 use crate::http;
 use crate::limits;
 use crate::pb::FILE_DESCRIPTOR_SET;
@@ -64,8 +64,9 @@ pub(super) fn internal(node: &Node, health: HealthServer<impl HealthApi>) -> Res
         Some(admin) => routes.add_service(admin.clone()),
         None => routes,
     };
-    let own = [ROOT_COORD, TIMESTAMP, ACCESS, CATALOG, SESSION, ADMIN, HEALTH];
-    reflecting(node.streaming.add_to(routes), &[&own[..], &streaming::NAMES].concat())
+    let own = [ROOT_COORD, TIMESTAMP, ACCESS, CATALOG, SESSION, ADMIN, HEALTH, broadcast::NAME];
+    let routes = node.broadcast.add_to(node.streaming.add_to(routes));
+    reflecting(routes, &[&own[..], &streaming::NAMES].concat())
 }
 
 /// Raft's services and everything that may be forwarded.
@@ -81,7 +82,7 @@ pub(super) fn peer(node: &Node, raft: Routes) -> Routes {
         .add_service(limited!(AccessServer<_>, node.grants.clone()))
         .add_service(limited!(CatalogServer<_>, node.changes.clone()))
         .add_service(limited!(SessionServer<_>, node.sessions.clone()));
-    let routes = node.streaming.add_to(routes);
+    let routes = node.broadcast.add_to(node.streaming.add_to(routes));
     match &node.admin {
         Some(admin) => routes.add_service(admin.clone()),
         None => routes,
@@ -106,6 +107,7 @@ pub(super) fn health(node: &Node) -> (HealthServer<impl HealthApi + use<>>, Join
     // The empty name is the node as a whole.
     let mut names = vec!["", MILVUS, ROOT_COORD, TIMESTAMP, ACCESS, CATALOG, SESSION, ADMIN];
     names.extend(streaming::NAMES);
+    names.push(broadcast::NAME);
     names.extend(node.etcd.iter().flat_map(|_| etcd::NAMES));
     let task = tokio::spawn(async move {
         loop {

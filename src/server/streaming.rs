@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use tonic::service::Routes;
 
+use super::broadcast::BroadcastParts;
 use super::services::limited;
 use crate::config;
 use crate::leader::clock::SystemClock;
@@ -18,7 +19,6 @@ use crate::session::Loads;
 use crate::shutdown::Shutdown;
 use crate::streamingcoord::balancer::{Balancer, ChannelGauges, Parts};
 use crate::streamingcoord::discovery::{Assignments, DiscoveryService, ListenerGauges, Reports};
-use crate::streamingcoord::nodes::Nodes;
 use crate::streamingcoord::policy::Registry;
 use crate::streamingcoord::service::{PolicyApi, StreamingService};
 
@@ -36,7 +36,6 @@ pub(super) struct StreamingParts {
 }
 
 impl StreamingParts {
-    /// `cluster`: Milvus' name of the cluster, which its processes show each other.
     #[allow(clippy::too_many_arguments, reason = "parts of a node, each with a type of its own")]
     pub(super) fn new(
         replica: Arc<dyn Replica>,
@@ -45,18 +44,17 @@ impl StreamingParts {
         ledger: Ledger,
         loads: Arc<Loads>,
         config: config::Streaming,
-        cluster: String,
+        broadcast: &BroadcastParts,
         metrics: &Metrics,
     ) -> Self {
         let assignments = Assignments::new(replica.clone());
         let reports = Reports::new(relay.clone(), assignments.clone());
-        let nodes = Arc::new(Nodes::new(cluster));
         let balancer = Balancer::new(Parts {
             replica: replica.clone(),
             proposer,
             relay,
             clock: Arc::new(SystemClock::default()),
-            nodes,
+            nodes: broadcast.nodes.clone(),
             loads,
             assignments: assignments.clone(),
             config: Arc::new(config),
@@ -67,10 +65,11 @@ impl StreamingParts {
             registry.register_collector(Box::new(ChannelGauges(replica.clone())));
             registry.register_collector(Box::new(ListenerGauges(assignments.clone())));
         });
-        let policy = PolicyApi { ledger: ledger.clone() };
+        let (policy, replication) = (PolicyApi { ledger: ledger.clone() }, broadcast.replication.clone());
+        let (assigned, told) = (assignments.clone(), reports.clone());
         StreamingParts {
-            discovery: DiscoveryService { replica, assignments: assignments.clone(), reports: reports.clone(), policy },
-            operators: StreamingService { ledger, balancer: balancer.clone() },
+            discovery: DiscoveryService { replica, assignments: assigned, reports: told, policy, replication },
+            operators: StreamingService { ledger, balancer: balancer.clone(), board: broadcast.board.clone() },
             balancer,
             assignments,
             reports,

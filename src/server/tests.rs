@@ -127,7 +127,10 @@ async fn cluster_balanced(
         let metrics = Arc::new(Metrics::new());
         let (limits, caching) = (Limits::default(), crate::config::Cache::default());
         let streaming = streaming.clone();
-        let node = Node::new(replica.clone(), access, settings, etcd, limits, caching, streaming, id, metrics).unwrap();
+        let broadcast = crate::config::Broadcast::default();
+        let node =
+            Node::new(replica.clone(), access, settings, etcd, limits, caching, streaming, broadcast, id, metrics)
+                .unwrap();
         let shown = [("raft.heartbeat_ms", "100"), ("rootCoord.maxPartitionNum", "1024")];
         let shown = shown.map(|(key, value)| (key.to_owned(), value.to_owned()));
         let node = node.with_admin(admin.clone()).with_settings(shown.into());

@@ -2,9 +2,11 @@
 //!
 //! - `policy`: how channels are laid out on nodes, pure functions; `balancer`: when, and what is ordered of it;
 //! - `nodes`: calls to streaming nodes; `status`: their errors;
+//! - `broadcast`: one message for several channels;
 //! - `discovery`: what clients are told of who has what; `service`: what operators ask and order.
 
 pub mod balancer;
+pub mod broadcast;
 pub mod discovery;
 pub mod nodes;
 pub mod policy;

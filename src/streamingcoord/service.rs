@@ -6,6 +6,7 @@ use std::sync::Arc;
 use tonic::{Request, Response, Status};
 
 use super::balancer::Balancer;
+use super::broadcast::{Board, operate};
 use crate::call::Call;
 use crate::error::Rejection;
 use crate::failure::Failure;
@@ -13,8 +14,10 @@ use crate::forward::retry;
 use crate::ledger::{Ledger, reply};
 use crate::pb::roost_streaming::streaming_server::Streaming;
 use crate::pb::roost_streaming::{
-    BalanceRequest, BalanceResponse, Channel, DescribeChannelRequest, DescribeChannelResponse, ListChannelsRequest,
-    ListChannelsResponse, MoveChannelRequest, MoveChannelResponse, PlanRequest, PlanResponse, Term,
+    BalanceRequest, BalanceResponse, Channel, DescribeBroadcastRequest, DescribeBroadcastResponse,
+    DescribeChannelRequest, DescribeChannelResponse, ListBroadcastsRequest, ListBroadcastsResponse,
+    ListChannelsRequest, ListChannelsResponse, MoveChannelRequest, MoveChannelResponse, PlanRequest, PlanResponse,
+    Term,
 };
 use crate::pb::store::{self, PChannelState, WorkerRole};
 use crate::pb::streaming::{
@@ -73,6 +76,7 @@ impl PolicyApi {
 pub struct StreamingService {
     pub ledger: Ledger,
     pub balancer: Arc<Balancer>,
+    pub board: Arc<Board>,
 }
 
 impl StreamingService {
@@ -176,6 +180,20 @@ impl Streaming for StreamingService {
         request: Request<MoveChannelRequest>,
     ) -> Result<Response<MoveChannelResponse>, Status> {
         answer(self.move_channel(&Call::of(&request)?, request.into_inner()).await)
+    }
+
+    async fn list_broadcasts(
+        &self,
+        request: Request<ListBroadcastsRequest>,
+    ) -> Result<Response<ListBroadcastsResponse>, Status> {
+        answer(operate::list(&self.ledger, &Call::of(&request)?, request.into_inner()).await)
+    }
+
+    async fn describe_broadcast(
+        &self,
+        request: Request<DescribeBroadcastRequest>,
+    ) -> Result<Response<DescribeBroadcastResponse>, Status> {
+        answer(operate::describe(&self.ledger, &self.board, &Call::of(&request)?, request.into_inner()).await)
     }
 }
 

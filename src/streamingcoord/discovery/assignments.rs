@@ -194,6 +194,7 @@ fn picture(view: &View<'_>) -> io::Result<FullStreamingNodeAssignmentWithVersion
     Ok(FullStreamingNodeAssignmentWithVersion {
         assignments: assignments.into_values().collect(),
         cchannel: Some(CChannelAssignment { meta: Some(CChannelMeta { pchannel }) }),
+        replicate_configuration: view.broadcasts().replication()?.map(|row| row.decoded()).transpose()?,
         streaming_version: common.ever_enabled.then_some(StreamingVersion { version: STREAMING_VERSION }),
         ..FullStreamingNodeAssignmentWithVersion::default()
     })

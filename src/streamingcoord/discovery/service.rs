@@ -23,12 +23,17 @@ use super::stream::Listener;
 use crate::call::Call;
 use crate::forward::retry;
 use crate::limits;
-use crate::pb::streaming::{AssignmentDiscoverRequest, AssignmentDiscoverResponse};
+use crate::pb::streaming::{
+    AssignmentDiscoverRequest, AssignmentDiscoverResponse, UpdateReplicateConfigurationRequest,
+    UpdateReplicateConfigurationResponse,
+};
 use crate::replica::Replica;
+use crate::streamingcoord::broadcast::{self, Replication};
 use crate::streamingcoord::service::{PolicyApi, refused};
 
 const DISCOVER: &str = "/milvus.proto.streaming.StreamingCoordAssignmentService/AssignmentDiscover";
 const UPDATE_POLICY: &str = "/milvus.proto.streaming.StreamingCoordAssignmentService/UpdateWALBalancePolicy";
+const UPDATE_REPLICATION: &str = "/milvus.proto.streaming.StreamingCoordAssignmentService/UpdateReplicateConfiguration";
 /// Bytes that go to the connection at once: a picture of some hundred channels.
 const WRITE_BYTES: usize = 32 << 10;
 
@@ -39,6 +44,7 @@ pub struct DiscoveryService {
     pub assignments: Arc<Assignments>,
     pub reports: Arc<Reports>,
     pub policy: PolicyApi,
+    pub replication: Replication,
 }
 
 type Told = Pin<Box<dyn Stream<Item = Result<Bytes, Status>> + Send>>;
@@ -108,6 +114,22 @@ where
                         async move {
                             let call = Call::of(&request)?;
                             policy.update(&call, request.into_inner()).await.map(Response::new).map_err(refused)
+                        }
+                    });
+                    grpc.unary(update, request).await
+                }
+                UPDATE_REPLICATION => {
+                    let most = Some(limits::MESSAGE_BYTES_MAX);
+                    let mut grpc = Grpc::new(ProstCodec::default()).apply_max_message_size_config(most, None);
+                    let replication = service.replication;
+                    let update = tower::service_fn(move |request: Request<UpdateReplicateConfigurationRequest>| {
+                        let replication = replication.clone();
+                        async move {
+                            let call = Call::of(&request)?;
+                            let asked = request.into_inner();
+                            let done = replication.update(&call, asked.configuration.as_ref(), asked.force_promote);
+                            done.await.map_err(broadcast::refused)?;
+                            Ok::<_, Status>(Response::new(UpdateReplicateConfigurationResponse {}))
                         }
                     });
                     grpc.unary(update, request).await
