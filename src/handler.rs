@@ -107,6 +107,7 @@ replies!(
     milvus::GetLoadStateResponse,
     milvus::GetLoadingProgressResponse,
     milvus::GetReplicasResponse,
+    milvus::GetReplicateConfigurationResponse,
     MutationResult,
     QueryResults,
     RunAnalyzerResponse,

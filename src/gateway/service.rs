@@ -42,12 +42,14 @@ use crate::pb::milvus::{
     FlushResponse, GetFlushStateRequest, GetFlushStateResponse, GetIndexBuildProgressRequest,
     GetIndexBuildProgressResponse, GetIndexStateRequest, GetIndexStateResponse, GetIndexStatisticsRequest,
     GetIndexStatisticsResponse, GetLoadStateRequest, GetLoadStateResponse, GetLoadingProgressRequest,
-    GetLoadingProgressResponse, GetReplicasRequest, GetReplicasResponse, LoadCollectionRequest, LoadPartitionsRequest,
-    ReleaseCollectionRequest, ReleasePartitionsRequest,
+    GetLoadingProgressResponse, GetReplicasRequest, GetReplicasResponse, GetReplicateConfigurationRequest,
+    GetReplicateConfigurationResponse, LoadCollectionRequest, LoadPartitionsRequest, ReleaseCollectionRequest,
+    ReleasePartitionsRequest, UpdateReplicateConfigurationRequest,
 };
 use crate::pb::store;
 use crate::querycoord::QueryCoord;
 use crate::rootcoord::{Catalog, Listing, Operations, Which};
+use crate::streamingcoord::broadcast::Replication;
 
 /// The service; cheap to clone.
 #[derive(Clone)]
@@ -60,6 +62,7 @@ pub struct Gateway {
     pub oracle: Arc<Oracle>,
     pub health: Arc<Health>,
     pub operations: Arc<Operations>,
+    pub replication: Replication,
 }
 
 impl Gateway {
@@ -131,6 +134,11 @@ impl Gateway {
         let row = self.catalog.describe_database(&asked.call, asked.database(&asked.message.db_name)).await?;
         self.accounts.sight(&self.policy, &asked.call)?.check_database(&row.name)?;
         Ok(row)
+    }
+
+    async fn update_replication(&self, asked: &Asked<UpdateReplicateConfigurationRequest>) -> Result<(), Failure> {
+        let UpdateReplicateConfigurationRequest { replicate_configuration, force_promote } = &asked.message;
+        self.replication.update(&asked.call, replicate_configuration.as_ref(), *force_promote).await
     }
 
     async fn timestamp(&self, asked: &Asked<AllocTimestampRequest>) -> Result<AllocTimestampResponse, Failure> {
@@ -225,6 +233,10 @@ impl MilvusService for Gateway {
         };
 
         // Users, roles and grants.
+        update_replicate_configuration(UpdateReplicateConfigurationRequest) -> common::Status =
+            |this, asked| this.update_replication(asked);
+        get_replicate_configuration(GetReplicateConfigurationRequest) -> GetReplicateConfigurationResponse =
+            |this, asked| this.replication.show(&asked.call);
         create_credential(CreateCredentialRequest) -> common::Status =
             |this, asked| this.accounts.create_credential(asked);
         update_credential(UpdateCredentialRequest) -> common::Status =
