@@ -94,7 +94,8 @@ pub async fn run(context: &Context, command: Command) -> Result<(), Failure> {
     }
 }
 
-fn client(channel: Secured) -> StreamingClient<Secured> {
+/// Of the operators' service about streaming.
+pub fn client(channel: Secured) -> StreamingClient<Secured> {
     StreamingClient::new(channel).max_decoding_message_size(limits::REPLY_BYTES_MAX)
 }
 

@@ -5,6 +5,7 @@
 
 mod alarm;
 mod alias;
+mod broadcast;
 mod channel;
 mod cluster;
 mod collection;
@@ -113,6 +114,9 @@ enum Noun {
     /// What roles may do
     #[command(subcommand)]
     Grant(grant::Command),
+    /// Messages for several channels
+    #[command(subcommand)]
+    Broadcast(broadcast::Command),
     /// How much clients may ask for
     #[command(subcommand)]
     Quota(quota::Command),
@@ -189,6 +193,7 @@ async fn execute(cli: Cli, write: fn(&str) -> Result<(), Failure>) -> Result<(),
         Noun::User(command) => user::run(&context, command).await,
         Noun::Role(command) => role::run(&context, command).await,
         Noun::Grant(command) => grant::run(&context, command).await,
+        Noun::Broadcast(command) => broadcast::run(&context, command).await,
         Noun::Quota(command) => quota::run(&context, command).await,
         Noun::Node(command) => node::run(&context, command).await,
         Noun::Import(command) => etcd::import(&context, command).await,
