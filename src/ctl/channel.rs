@@ -22,8 +22,8 @@ const DESCRIBE_JSON: &str = "JSON: one of the channels of `channel list`";
 const HISTORY_JSON: &str = "JSON: {\"terms\": [{\"term\", \"node\", \"address\", \"ordered_ms\", \"assigned_ms\"}]}; \
     assigned_ms: null if the node never took it";
 const PLAN_JSON: &str = "JSON: {\"policy\", \"moves\": [{\"channel\", \"from\", \"to\", \"reason\", \"veto\"}], \
-    \"cost_before\", \"cost_after\", \"unplaced\": [name], \"no_rebalance\", \"nodes\": [{\"node\", \"weight\", \"load\", \
-    \"frozen\", \"draining\", \"suspicion\", \"channels_before\", \"channels_after\", \"vchannels_before\", \
+    \"cost_before\", \"cost_after\", \"unplaced\": [name], \"no_rebalance\", \"nodes\": [{\"node\", \"weight\", \
+    \"load\", \"frozen\", \"draining\", \"suspicion\", \"channels_before\", \"channels_after\", \"vchannels_before\", \
     \"vchannels_after\"}]}";
 const DONE_JSON: &str = "JSON: {\"kind\": \"channel\", \"name\", \"done\"}";
 
