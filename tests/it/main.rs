@@ -16,6 +16,7 @@ mod membership;
 mod refusals;
 mod sessions;
 mod snapshot;
+mod streaming_nodes;
 mod support;
 mod tidy;
 mod tso;

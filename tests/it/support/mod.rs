@@ -10,6 +10,8 @@ pub mod hostile;
 pub mod intervals;
 pub mod node;
 pub mod ports;
+pub mod sim;
+pub mod streaming;
 pub mod wait;
 pub mod writers;
 
