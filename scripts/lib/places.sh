@@ -24,9 +24,11 @@ NEWEST_VENV=${ROOST_NEWEST_VENV:-$CACHE/roost-newest-venv}
 # scripts/bench.
 MILVUS_VENV=${ROOST_MILVUS_VENV:-$CACHE/roost-milvus-venv}
 
-# Where roostd and roostctl are; set it to try other builds.
+# Where roostd, roostctl and roost-sim are; set it to try other builds.
 BIN_DIR=${ROOST_BIN_DIR:-$CARGO_TARGET_DIR/release}
 # shellcheck disable=SC2034 # used by the scripts that source this
 ROOSTD=$BIN_DIR/roostd ROOSTCTL=$BIN_DIR/roostctl PYTHON=$VENV/bin/python MILVUS_PYTHON=$MILVUS_VENV/bin/python
+# shellcheck disable=SC2034
+ROOST_SIM=$BIN_DIR/roost-sim
 # shellcheck disable=SC2034
 NEWEST_PYTHON=$NEWEST_VENV/bin/python
