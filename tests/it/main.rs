@@ -2,6 +2,7 @@
 //! sources. One binary, so that everything is linked once.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that fails should say where")]
 
+mod broadcast;
 mod cli;
 mod cluster;
 mod disk;
