@@ -141,7 +141,7 @@ impl Site {
         let client = dial(&self.nodes[1].client).await;
         LeaseClient::new(client).lease_grant(LeaseGrantRequest { id, ttl: 600 }).await.unwrap();
         let value = format!(
-            r#"{{"ServerID":{id},"ServerName":"streamingnode","Address":"{address}","Version":"2.6.18","LeaseID":{id}}}"#
+            r#"{{"ServerID":{id},"ServerName":"streamingnode","Address":"{address}","Version":"2.6.9","LeaseID":{id}}}"#
         );
         let key = format!("by-dev/meta/session/streamingnode-{id}");
         let request = PutRequest { key: key.into(), value: value.into(), lease: id, ..Default::default() };
