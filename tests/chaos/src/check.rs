@@ -1,5 +1,6 @@
 //! The checkers: pure functions over what clients saw. Each says what is wrong, in words, or nothing.
 
+pub mod append;
 pub mod ddl;
 pub mod hash;
 pub mod key;

@@ -11,15 +11,19 @@ use roost::pb::admin::admin_client::AdminClient;
 use roost::pb::admin::{
     Address, LeaderShowRequest, LeaderTransferRequest, MemberReplaceRequest, StateHashRequest, StateHashResponse,
 };
+use roost::pb::sim::{Knobs, Power};
+use roost::pb::streaming::StreamingCode;
 use tempfile::TempDir;
 use tokio::time::{Instant, sleep, timeout};
 use tonic::transport::Channel;
 
+use crate::fault::{Means, Trouble};
 use crate::node::{Node, Program, data_dir};
 use crate::proxy::Links;
 use crate::support::client::channel;
 use crate::support::config;
 use crate::support::ports::{Addresses, Ports};
+use crate::support::sim::Sim;
 
 /// Voters of the cluster.
 pub const VOTERS: usize = 3;
@@ -34,11 +38,19 @@ const ADMIN_CALL: Duration = Duration::from_secs(2);
 const ASK_EVERY: Duration = Duration::from_millis(30);
 /// Small logs, so that a node that was away for seconds needs a snapshot; history is compacted while it is written.
 const TUNING: &str = "raft: { snapshot_log_bytes: 262144, keep_log_bytes: 524288 }\n\
-                      etcd: { enabled: true, auto_compaction_revisions: 20000 }\n";
+                      etcd: { enabled: true, auto_compaction_revisions: 20000 }\n\
+                      streaming: { balancer_check_interval_ms: 500, balancer_min_interval_ms: 0, \
+                      balancer_operation_timeout_ms: 1500 }\n";
+/// Simulated streaming nodes, and how long they may be silent.
+pub const WORKERS: u32 = 4;
+pub const SESSION: Duration = Duration::from_secs(2);
+/// Its ports are free: there are fewer places.
+const SIM_PORTS: u64 = 9;
 
 pub struct Cluster {
     // Before the directory, so that the processes are gone when it is removed.
     nodes: Vec<Option<Node>>,
+    workers: Option<Sim>,
     pub links: Links,
     ports: Ports,
     home: TempDir,
@@ -49,7 +61,7 @@ pub struct Cluster {
 
 impl Cluster {
     /// Prepares disks, links and processes, and starts the first members.
-    pub async fn start(program: Program, data: &Path) -> Result<Self> {
+    pub async fn start(program: Program, workers: Option<(PathBuf, bool)>, data: &Path) -> Result<Self> {
         let home = tempfile::Builder::new().prefix("roost-chaos-").tempdir_in(data)?;
         let ports = Ports::claim();
         let peers: Vec<SocketAddr> =
@@ -58,6 +70,7 @@ impl Cluster {
         let has_small_disk = mount_small_disk(&data_dir(&home.path().join(format!("place{SMALL_DISK}"))));
         let mut cluster = Cluster {
             nodes: (0..PLACES).map(|_| None).collect(),
+            workers: None,
             links,
             ports,
             home,
@@ -73,7 +86,53 @@ impl Cluster {
         for place in 0..VOTERS {
             cluster.node(place)?.start()?;
         }
+        if let Some((sim, fenced)) = workers {
+            cluster.workers = Some(cluster.start_workers(&sim, fenced)?);
+        }
         Ok(cluster)
+    }
+
+    fn start_workers(&self, program: &Path, fenced: bool) -> Result<Sim> {
+        let mut arguments = vec![format!("--nodes={WORKERS}"), format!("--ttl={}", SESSION.as_secs())];
+        arguments.extend((0..PLACES).map(|place| format!("--endpoint={}", self.addresses(place).internal)));
+        arguments.extend((!fenced).then(|| "--unfenced".to_owned()));
+        let control = self.ports.of(SIM_PORTS).client;
+        Sim::start(program, self.home.path(), &control, &arguments).context("starting roost-sim")
+    }
+
+    /// The simulated streaming nodes, if they take part.
+    pub fn workers(&self) -> Option<&Sim> {
+        self.workers.as_ref()
+    }
+
+    /// Brings trouble to one of them.
+    pub async fn trouble(&self, number: u32, trouble: Trouble) -> Result<()> {
+        let Some(sim) = &self.workers else { return Ok(()) };
+        match trouble {
+            Trouble::Crash => sim.power(number, Power::Crashed).await?,
+            Trouble::Pause => sim.power(number, Power::Paused).await?,
+            Trouble::Isolate => sim.turn(number, Knobs { isolated: true, ..Knobs::default() }).await?,
+            Trouble::Slow(slow_ms) => sim.turn(number, Knobs { slow_ms, ..Knobs::default() }).await?,
+            Trouble::Reject => {
+                sim.turn(number, Knobs { reject: StreamingCode::Inner.into(), ..Knobs::default() }).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends every trouble of streaming nodes.
+    pub async fn heal_workers(&self) -> Result<()> {
+        let Some(sim) = &self.workers else { return Ok(()) };
+        for number in 1..=WORKERS {
+            sim.turn(number, Knobs::default()).await?;
+            sim.power(number, Power::Running).await?;
+        }
+        Ok(())
+    }
+
+    /// What can be arranged here, now.
+    pub fn means(&self) -> Means {
+        Means { small_disk: self.can_fill(), workers: self.workers.is_some() }
     }
 
     /// A new node with an empty disk at a free place; not started.

@@ -79,13 +79,60 @@ pub enum Fault {
     RollingRestart,
     /// A node that was away gets a snapshot, and is killed in the middle.
     SnapshotMidway,
+    /// Something happens to a simulated streaming node.
+    Worker(Trouble),
+}
+
+/// What happens to a streaming node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trouble {
+    Crash,
+    /// For longer than its session lives.
+    Pause,
+    /// The coordinator and it do not hear each other; producers reach it.
+    Isolate,
+    /// Each assignment and each append takes so many milliseconds longer.
+    Slow(u32),
+    /// It takes nothing.
+    Reject,
+}
+
+/// What can be arranged here.
+#[derive(Clone, Copy, Debug)]
+pub struct Means {
+    /// A disk that can be filled.
+    pub small_disk: bool,
+    /// Simulated streaming nodes.
+    pub workers: bool,
+}
+
+impl Means {
+    pub fn allow(self, fault: &Fault) -> bool {
+        match fault {
+            Fault::FullDisk { .. } => self.small_disk,
+            Fault::Worker(_) => self.workers,
+            _ => true,
+        }
+    }
+}
+
+impl Trouble {
+    fn any(random: &mut StdRng) -> Self {
+        match random.random_range(0..6) {
+            0 | 1 => Trouble::Crash,
+            2 => Trouble::Pause,
+            3 => Trouble::Isolate,
+            4 => Trouble::Slow(random.random_range(10..400)),
+            _ => Trouble::Reject,
+        }
+    }
 }
 
 impl Fault {
-    /// Draws one. `small_disk`: whether a disk can be filled here.
-    pub fn draw(random: &mut StdRng, small_disk: bool) -> Self {
+    /// Draws one that can be arranged.
+    pub fn draw(random: &mut StdRng, means: Means) -> Self {
         loop {
-            let fault = match random.random_range(0..27) {
+            let fault = match random.random_range(0..33) {
                 0..3 => Fault::Kill(Who::any(random)),
                 3..6 => Fault::PowerLoss { who: Who::any(random), torn: random.random() },
                 6 => Fault::RestartWithinLease,
@@ -104,21 +151,23 @@ impl Fault {
                 23 => Fault::Replace { who: Who::one(random), killed: random.random() },
                 24 => Fault::RollingRestart,
                 25 => Fault::Drift(Who::any(random), random.random_range(-500_000..500_000)),
-                _ => Fault::SnapshotMidway,
+                26 => Fault::SnapshotMidway,
+                _ => Fault::Worker(Trouble::any(random)),
             };
-            if small_disk || !matches!(fault, Fault::FullDisk { .. }) {
+            if means.allow(&fault) {
                 return fault;
             }
         }
     }
 
     /// Sometimes another one that goes on meanwhile, mild enough for leaders to be elected.
-    pub fn backdrop(random: &mut StdRng) -> Option<Self> {
-        match random.random_range(0..16) {
+    pub fn backdrop(random: &mut StdRng, means: Means) -> Option<Self> {
+        match random.random_range(0..18) {
             0 => Some(Fault::Delay(Duration::from_millis(random.random_range(5..40)))),
             1 => Some(Fault::Loss(random.random_range(1..20))),
             2 => Some(Fault::SlowSync(Who::All, Duration::from_millis(random.random_range(2..25)))),
             3 | 4 => Some(Fault::Clock(Who::any(random), clock_step(random))),
+            5 | 6 if means.workers => Some(Fault::Worker(Trouble::any(random))),
             _ => None,
         }
     }
@@ -129,7 +178,7 @@ impl Fault {
     }
 
     /// One of each kind, in an order in which rare things come first.
-    pub fn tour(small_disk: bool) -> Vec<Self> {
+    pub fn tour(means: Means) -> Vec<Self> {
         let second = Duration::from_secs(1);
         let mut tour = vec![
             Fault::Kill(Who::Leader),
@@ -153,11 +202,15 @@ impl Fault {
             Fault::SlowSync(Who::All, second / 20),
             Fault::SlowLinks(100_000),
             Fault::RollingRestart,
+            Fault::FullDisk { entirely: true },
+            Fault::FullDisk { entirely: false },
+            Fault::Worker(Trouble::Crash),
+            Fault::Worker(Trouble::Pause),
+            Fault::Worker(Trouble::Isolate),
+            Fault::Worker(Trouble::Slow(200)),
+            Fault::Worker(Trouble::Reject),
         ];
-        if small_disk {
-            tour.push(Fault::FullDisk { entirely: true });
-            tour.push(Fault::FullDisk { entirely: false });
-        }
+        tour.retain(|fault| means.allow(fault));
         tour
     }
 }
@@ -213,6 +266,19 @@ impl fmt::Display for Fault {
             Fault::Replace { who, killed: false } => write!(f, "{who} replaced by a new node"),
             Fault::RollingRestart => write!(f, "rolling restart"),
             Fault::SnapshotMidway => write!(f, "a node killed while it installs a snapshot"),
+            Fault::Worker(trouble) => write!(f, "{trouble}"),
+        }
+    }
+}
+
+impl fmt::Display for Trouble {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Trouble::Crash => write!(f, "streaming nodes crash"),
+            Trouble::Pause => write!(f, "streaming nodes hang, longer than their sessions live"),
+            Trouble::Isolate => write!(f, "streaming nodes cut off from the coordinator, not from producers"),
+            Trouble::Slow(ms) => write!(f, "streaming nodes take {ms} ms longer"),
+            Trouble::Reject => write!(f, "streaming nodes refuse every channel"),
         }
     }
 }
@@ -225,13 +291,13 @@ mod tests {
 
     #[test]
     fn a_seed_draws_the_same_faults_again_and_a_disk_that_is_not_there_is_not_filled() {
-        let draw = |seed, disk| {
-            let mut random = StdRng::seed_from_u64(seed);
-            (0..200).map(|_| Fault::draw(&mut random, disk)).collect::<Vec<_>>()
+        let draw = |seed, small_disk| {
+            let (mut random, means) = (StdRng::seed_from_u64(seed), Means { small_disk, workers: small_disk });
+            (0..200).map(|_| Fault::draw(&mut random, means)).collect::<Vec<_>>()
         };
         assert_eq!(draw(1, true), draw(1, true));
         assert_ne!(draw(1, true), draw(2, true));
-        let full = |fault: &Fault| matches!(fault, Fault::FullDisk { .. });
+        let full = |fault: &Fault| matches!(fault, Fault::FullDisk { .. } | Fault::Worker(_));
         assert!(draw(1, true).iter().any(full) && !draw(1, false).iter().any(full));
     }
 }

@@ -61,6 +61,7 @@ pub enum Checker {
     Watch,
     Once,
     Lease,
+    Channels,
     Hash,
     Liveness,
 }
@@ -83,6 +84,7 @@ impl std::fmt::Display for Checker {
             Checker::Watch => "watch in order, without gap or repetition",
             Checker::Once => "each write once",
             Checker::Lease => "leases not early",
+            Checker::Channels => "one owner a term, no append under an older term",
             Checker::Hash => "equal state hashes",
             Checker::Liveness => "alive after healing",
         })

@@ -3,6 +3,7 @@
 //! Time is cut into epochs, one for each fault. An epoch has its own keys and names, so that its histories are short
 //! enough to be searched, and its record is closed when the last of its calls is over.
 
+mod appends;
 mod keys;
 mod leases;
 mod names;
@@ -19,6 +20,7 @@ use tokio::task::JoinSet;
 use tonic::transport::Channel;
 use tonic::{Response, Status};
 
+use crate::check::append::Append;
 use crate::check::order::Given;
 use crate::check::{ddl, key, name, watch};
 use crate::history::{Call, Clock, Violation};
@@ -34,6 +36,7 @@ const CALL: Duration = Duration::from_secs(4);
 const PAUSE: Duration = Duration::from_millis(100);
 const KEY_CLIENTS: usize = 6;
 const WATCHERS: usize = 3;
+const PRODUCERS: usize = 3;
 /// What all keys that watchers watch begin with.
 pub const WATCHED: &str = "e";
 
@@ -49,6 +52,7 @@ pub struct Epoch {
     pub written: Mutex<Vec<watch::Write>>,
     pub timestamps: Mutex<Vec<Given>>,
     pub ids: Mutex<Vec<Given>>,
+    pub appends: Mutex<Vec<Append>>,
     /// Calls that were answered, and calls whose outcome is unknown.
     pub answered: AtomicU64,
     pub open: AtomicU64,
@@ -134,8 +138,8 @@ pub struct Load {
 }
 
 impl Load {
-    /// Starts all clients.
-    pub fn start(clock: Clock, addresses: &[Addresses], active: Vec<usize>) -> Self {
+    /// Starts all clients; producers only if there are streaming nodes.
+    pub fn start(clock: Clock, addresses: &[Addresses], active: Vec<usize>, streaming: bool) -> Self {
         let through = |(place, at): (usize, &Addresses)| {
             let etcd = channel(&at.client);
             let kv = KvClient::new(etcd.clone());
@@ -167,6 +171,9 @@ impl Load {
             shared.clone(),
             addresses.iter().map(|at| at.internal.clone()).collect(),
         ));
+        for number in (0..PRODUCERS).filter(|_| streaming) {
+            clients.spawn(appends::client(shared.clone(), number));
+        }
         let watchers: Vec<Arc<Watcher>> = (0..WATCHERS).map(|number| Arc::new(Watcher::new(number))).collect();
         for watcher in &watchers {
             clients.spawn(watchers::client(shared.clone(), watcher.clone()));

@@ -39,6 +39,8 @@ mod support {
     pub mod client;
     pub mod config;
     pub mod ports;
+    pub mod sim;
+    pub mod streaming;
 }
 
 use std::path::{Path, PathBuf};
@@ -79,6 +81,9 @@ struct Options {
     /// The server under test.
     #[arg(long, value_name = "FILE")]
     roostd: PathBuf,
+    /// Simulated streaming nodes that take part; none without it.
+    #[arg(long, value_name = "FILE")]
+    roost_sim: Option<PathBuf>,
 }
 
 #[tokio::main(flavor = "multi_thread", worker_threads = 2)]
@@ -94,6 +99,7 @@ async fn main() -> Result<ExitCode> {
             shim: shim.clone(),
             mutation: mutation.map(|mutation| mutation.name().to_owned()),
         },
+        workers: options.roost_sim.clone().map(|program| (program, mutation != Some(Mutation::AppendWithoutFence))),
         data: options.data.clone(),
         seed,
         lasting: Duration::from_secs(options.seconds),

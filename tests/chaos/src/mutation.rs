@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clap::ValueEnum;
 
-use crate::fault::{Fault, Who};
+use crate::fault::{Fault, Trouble, Who};
 use crate::history::Checker;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -31,10 +31,12 @@ pub enum Mutation {
     ReuseIds,
     /// A stream to the leader that broke is not made again while the leader stays.
     KeepBrokenLink,
+    /// The simulated logs accept appends under terms that are over. Not an error of Roost: it shows the checker.
+    AppendWithoutFence,
 }
 
 impl Mutation {
-    pub const ALL: [Mutation; 10] = [
+    pub const ALL: [Mutation; 11] = [
         Mutation::SkipWalSync,
         Mutation::ReadWithoutBarrier,
         Mutation::TsoWithoutLeaseCheck,
@@ -45,6 +47,7 @@ impl Mutation {
         Mutation::LeaseEarly,
         Mutation::ReuseIds,
         Mutation::KeepBrokenLink,
+        Mutation::AppendWithoutFence,
     ];
 
     /// The value of ROOST_MUTATION.
@@ -60,6 +63,7 @@ impl Mutation {
             Mutation::LeaseEarly => "lease-early",
             Mutation::ReuseIds => "reuse-ids",
             Mutation::KeepBrokenLink => "keep-broken-link",
+            Mutation::AppendWithoutFence => "append-without-fence",
         }
     }
 
@@ -79,6 +83,7 @@ impl Mutation {
             Mutation::SnapshotLateMetadata => vec![Fault::SnapshotMidway],
             Mutation::WatchTwice | Mutation::LeaseEarly | Mutation::ReuseIds => vec![Fault::Kill(Who::Follower)],
             Mutation::KeepBrokenLink => vec![Fault::Resets],
+            Mutation::AppendWithoutFence => vec![Fault::Worker(Trouble::Pause)],
         }
     }
 
@@ -96,6 +101,7 @@ impl Mutation {
             Mutation::LeaseEarly => &[Checker::Lease],
             Mutation::ReuseIds => &[Checker::Ids],
             Mutation::KeepBrokenLink => &[Checker::Liveness],
+            Mutation::AppendWithoutFence => &[Checker::Channels],
         }
     }
 }

@@ -11,7 +11,7 @@ use rand::seq::SliceRandom;
 use tokio::time::{Instant, sleep};
 
 use crate::cluster::{Cluster, PLACES};
-use crate::fault::Fault;
+use crate::fault::{Fault, Means};
 use crate::history::{Checker, Clock, Violation};
 use crate::load::{Load, closed};
 use crate::node::Program;
@@ -26,6 +26,8 @@ const SHOWN: usize = 6;
 /// What to do.
 pub struct Plan {
     pub program: Program,
+    /// `roost-sim`, if streaming nodes take part, and whether their logs are fenced.
+    pub workers: Option<(PathBuf, bool)>,
     /// Where the nodes keep their data.
     pub data: PathBuf,
     pub seed: u64,
@@ -53,7 +55,7 @@ impl Outcome {
         let memory = &self.memory;
         format!(
             "chaos: {} — seed {seed}, {} faults in {} s, {} operations answered, {} left open, {} watch events, \
-             {} histories undecided, slowest recovery {:.1} s",
+             {} appends, {} histories undecided, slowest recovery {:.1} s",
             if self.violations.is_empty() {
                 "no violation".to_owned()
             } else {
@@ -64,6 +66,7 @@ impl Outcome {
             memory.operations,
             memory.open,
             memory.events,
+            memory.appends,
             memory.undecided,
             memory.slowest.as_secs_f64(),
         )
@@ -73,27 +76,27 @@ impl Outcome {
 pub async fn run(plan: Plan) -> Result<Outcome> {
     let began = Instant::now();
     let mut random = StdRng::seed_from_u64(plan.seed);
-    let mut cluster = Cluster::start(plan.program, &plan.data).await?;
+    let mut cluster = Cluster::start(plan.program, plan.workers, &plan.data).await?;
     if !cluster.can_fill() {
         eprintln!("    no small disk could be mounted: the faults of full disks are left out");
     }
     let addresses: Vec<_> = (0..PLACES).map(|place| cluster.addresses(place)).collect();
-    let load = Load::start(Clock::start(), &addresses, cluster.places());
+    let load = Load::start(Clock::start(), &addresses, cluster.places(), cluster.means().workers);
     let mut memory = Memory::default();
     let mut violations = verify::alive(&mut cluster, &load, &mut memory).await?;
     memory.slowest = Duration::ZERO;
     // One of each first, so that a short run misses none.
-    let mut waiting = Fault::tour(cluster.can_fill());
+    let mut waiting = Fault::tour(cluster.means());
     waiting.shuffle(&mut random);
     let mut faults = 0;
     while violations.is_empty() && began.elapsed() < plan.lasting && faults < plan.faults_max {
         let fault = match &plan.faults {
             Some(listed) => listed.get(faults as usize % listed.len().max(1)).cloned().context("no faults")?,
-            None => next(&mut waiting, &mut random, cluster.can_fill()),
+            None => next(&mut waiting, &mut random, cluster.means()),
         };
         // Not while one of each kind is shown, and not beside listed ones. Full disks may wait for their node.
         let drawn = plan.faults.is_none() && waiting.len() < 2;
-        let backdrop = if drawn { Fault::backdrop(&mut random) } else { None };
+        let backdrop = if drawn { Fault::backdrop(&mut random, cluster.means()) } else { None };
         faults += 1 + u64::from(backdrop.is_some());
         let meanwhile = backdrop.as_ref().map(|backdrop| format!("; meanwhile: {backdrop}")).unwrap_or_default();
         eprintln!("[{:6.1} s] {faults:3}: {fault}{meanwhile}", began.elapsed().as_secs_f64());
@@ -112,11 +115,10 @@ pub async fn run(plan: Plan) -> Result<Outcome> {
     Ok(Outcome { faults, violations, memory, took: began.elapsed(), kept })
 }
 
-/// The next of those that wait, or a drawn one. `can_fill`: a small disk may have lost its node to another place.
-fn next(waiting: &mut Vec<Fault>, random: &mut StdRng, can_fill: bool) -> Fault {
-    let possible = |fault: &Fault| can_fill || !matches!(fault, Fault::FullDisk { .. });
-    let place = waiting.iter().rposition(possible);
-    place.map_or_else(|| Fault::draw(random, can_fill), |place| waiting.remove(place))
+/// The next of those that wait, or a drawn one. A small disk may have lost its node to another place.
+fn next(waiting: &mut Vec<Fault>, random: &mut StdRng, means: Means) -> Fault {
+    let place = waiting.iter().rposition(|fault| means.allow(fault));
+    place.map_or_else(|| Fault::draw(random, means), |place| waiting.remove(place))
 }
 
 /// One fault, its healing, and the checks of what was seen meanwhile.
@@ -151,6 +153,7 @@ async fn round(
         return Ok(found);
     }
     cluster.heal()?;
+    cluster.heal_workers().await?;
     found.extend(verify::alive(cluster, load, memory).await?);
     found.extend(cluster.fallen()?.into_iter().map(|last_words| Checker::Liveness.found(last_words)));
     if !found.is_empty() {
@@ -159,6 +162,7 @@ async fn round(
     found.extend(verify::equal_hashes(cluster).await?);
     found.extend(verify::no_alarm(cluster).await);
     let epoch = Arc::new(closed(load.next_epoch()).await);
+    found.extend(verify::channels(cluster, &epoch, memory).await);
     verify::last_reads(cluster, load, &epoch).await;
     let (upto, late) = verify::watchers_arrive(cluster, load, epoch.number).await;
     found.extend(late);

@@ -10,8 +10,8 @@ use rand::Rng;
 use rand::rngs::StdRng;
 use tokio::time::{Instant, sleep};
 
-use crate::cluster::{Cluster, SMALL_DISK};
-use crate::fault::{Fault, Who};
+use crate::cluster::{Cluster, SESSION, SMALL_DISK, WORKERS};
+use crate::fault::{Fault, Trouble, Who};
 use crate::load::{Load, write};
 use crate::proxy::Rule;
 
@@ -139,7 +139,21 @@ impl Strike<'_> {
             }
             Fault::RollingRestart => self.rolling_restart().await?,
             Fault::SnapshotMidway => self.snapshot_midway().await?,
+            Fault::Worker(trouble) => self.worker(*trouble, lasts).await?,
         }
+        Ok(())
+    }
+
+    /// Hits one streaming node, or two.
+    async fn worker(&mut self, trouble: Trouble, lasts: Duration) -> Result<()> {
+        let first = self.random.random_range(1..=WORKERS);
+        let second = self.random.random_range(1..=WORKERS);
+        for number in [first, second] {
+            self.cluster.trouble(number, trouble).await?;
+        }
+        // A backdrop does not wait.
+        let beyond = if trouble == Trouble::Pause && !lasts.is_zero() { SESSION } else { Duration::ZERO };
+        sleep(lasts + beyond).await;
         Ok(())
     }
 

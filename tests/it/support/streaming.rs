@@ -4,9 +4,6 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use base64::Engine;
-use base64::prelude::BASE64_STANDARD;
-use prost::Message as _;
 use roost::pb::messages::Message;
 use roost::pb::streaming::assignment_discover_response::Response as Told;
 use roost::pb::streaming::produce_message_response::Response as Appended;
@@ -14,10 +11,10 @@ use roost::pb::streaming::produce_response::Response as Produced;
 use roost::pb::streaming::streaming_coord_assignment_service_client::StreamingCoordAssignmentServiceClient;
 use roost::pb::streaming::streaming_node_handler_service_client::StreamingNodeHandlerServiceClient;
 use roost::pb::streaming::{
-    AssignmentDiscoverRequest, AssignmentDiscoverResponse, CreateProducerRequest, PChannelInfo, ProduceMessageRequest,
-    ProduceRequest, ProduceResponse, StreamingCode, produce_request,
+    AssignmentDiscoverRequest, AssignmentDiscoverResponse, PChannelInfo, ProduceMessageRequest, ProduceRequest,
+    ProduceResponse, StreamingCode, produce_request,
 };
-use roost::sim::CREATE_PRODUCER;
+use roost::sim::{CREATE_PRODUCER, producer_of};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::metadata::AsciiMetadataValue;
@@ -105,9 +102,7 @@ impl Producer {
     pub async fn open(pchannel: &str, owner: &Owner) -> Result<Self, Status> {
         let (requests, sent) = mpsc::channel(8);
         let info = PChannelInfo { name: pchannel.to_owned(), term: owner.term, access_mode: 0 };
-        let create = CreateProducerRequest { pchannel: Some(info) }.encode_to_vec();
-        let create: AsciiMetadataValue =
-            BASE64_STANDARD.encode(create).parse().map_err(|_| Status::internal("base64"))?;
+        let create: AsciiMetadataValue = producer_of(info).parse().map_err(|_| Status::internal("base64"))?;
         let mut request = Request::new(ReceiverStream::new(sent));
         request.metadata_mut().insert(CREATE_PRODUCER, create);
         request.metadata_mut().insert("serverid", owner.server_id.into());
