@@ -14,6 +14,7 @@ pub struct Lab {
     pub size: Size,
     pub data: PathBuf,
     pub roostd: PathBuf,
+    pub roost_sim: PathBuf,
     pub milvus_python: PathBuf,
     pub milvus_launcher: PathBuf,
 }

@@ -16,6 +16,22 @@ mod process;
 mod report;
 mod workload;
 
+/// Shared with the integration tests, which use more of it and panic where this program does not get.
+#[allow(
+    dead_code,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "shared with the integration tests"
+)]
+#[path = "../../it/support"]
+mod support {
+    pub mod client;
+    pub mod ports;
+    pub mod sim;
+    pub mod streaming;
+}
+
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
@@ -57,6 +73,9 @@ struct Options {
     /// The server under test.
     #[arg(long, value_name = "FILE")]
     roostd: PathBuf,
+    /// Streaming nodes that are simulated.
+    #[arg(long, value_name = "FILE")]
+    roost_sim: PathBuf,
     /// A Python with a real Milvus server.
     #[arg(long, value_name = "FILE")]
     milvus_python: PathBuf,
@@ -72,6 +91,7 @@ async fn main() -> Result<()> {
         size: if options.quick { Size::Quick } else { Size::Full },
         data: options.data.clone(),
         roostd: options.roostd.clone(),
+        roost_sim: options.roost_sim.clone(),
         milvus_python: options.milvus_python.clone(),
         milvus_launcher: options.milvus_launcher.clone(),
     };

@@ -13,6 +13,7 @@ mod puts;
 mod reads;
 mod restart;
 mod root_coord;
+mod streaming;
 mod timestamps;
 mod watch;
 mod writes;
@@ -56,10 +57,12 @@ pub enum Workload {
     Catalogue,
     /// CPU time with many watchers and leases of which nothing happens.
     Idle,
+    /// Plans of channels, a streaming node's death, 10,000 listeners, keep-alives. Roost only.
+    Streaming,
 }
 
 impl Workload {
-    pub const ALL: [Workload; 14] = [
+    pub const ALL: [Workload; 15] = [
         Workload::Machine,
         Workload::Writes,
         Workload::Reads,
@@ -74,6 +77,7 @@ impl Workload {
         Workload::CreateCollection,
         Workload::RootCoord,
         Workload::Catalogue,
+        Workload::Streaming,
     ];
 
     /// Those whose time does not shrink with their size.
@@ -116,6 +120,8 @@ impl Workload {
             Workload::Catalogue if side == Side::Roost => catalogue::run(lab).await,
             Workload::Catalogue => Ok(Vec::new()),
             Workload::Idle => idle::run(lab, side).await,
+            Workload::Streaming if side == Side::Roost => streaming::run(lab).await,
+            Workload::Streaming => Ok(Vec::new()),
         }
     }
 }

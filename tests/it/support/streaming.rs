@@ -18,6 +18,7 @@ use roost::sim::{CREATE_PRODUCER, producer_of};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::metadata::AsciiMetadataValue;
+use tonic::transport::Channel;
 use tonic::{Request, Status, Streaming};
 
 use super::client::channel;
@@ -50,8 +51,13 @@ pub struct Discovery {
 impl Discovery {
     /// At the internal listener of a node.
     pub async fn open(internal: &str) -> Result<Self, Status> {
+        Self::over(channel(internal)).await
+    }
+
+    /// Over a connection that others may share.
+    pub async fn over(channel: Channel) -> Result<Self, Status> {
         let (requests, sent) = mpsc::channel(8);
-        let mut client = StreamingCoordAssignmentServiceClient::new(channel(internal));
+        let mut client = StreamingCoordAssignmentServiceClient::new(channel);
         let answers = within(client.assignment_discover(ReceiverStream::new(sent))).await?.into_inner();
         Ok(Discovery { answers, _requests: requests })
     }
