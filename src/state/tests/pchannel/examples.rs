@@ -1,3 +1,5 @@
+//! Channels that go from node to node, and what must not move them.
+
 use super::*;
 
 #[test]
