@@ -17,6 +17,7 @@ mod membership;
 mod refusals;
 mod sessions;
 mod snapshot;
+mod streaming;
 mod streaming_nodes;
 mod support;
 mod tidy;

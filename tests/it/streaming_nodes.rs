@@ -22,7 +22,8 @@ fn settings() -> Vec<(&'static str, String)> {
     ]
 }
 
-async fn start(count: u32, register: &str) -> (Cluster, Sim) {
+/// Three nodes of Roost, and so many streaming nodes that register in this way.
+pub async fn start(count: u32, register: &str) -> (Cluster, Sim) {
     let cluster = Cluster::start_with(3, settings()).await;
     let mut arguments = vec![format!("--nodes={count}"), "--ttl=2".into(), format!("--register={register}")];
     arguments.extend(cluster.endpoints().iter().map(|endpoint| format!("--endpoint={endpoint}")));
