@@ -22,7 +22,7 @@ pub use address::HostPort;
 pub use args::Args;
 pub use broadcast::Broadcast;
 pub use error::{ConfigError, Problem};
-pub use quota::{CallRates, DataRates, Quota, Rate};
+pub use quota::{CallRates, DataRates, Protections, Quota, Rate};
 pub use sections::{
     Advertise, Cache, Cluster, Etcd, Listen, Log, LogFormat, Member, Node, Raft, Secret, Security, Storage, Tso,
 };

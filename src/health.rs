@@ -8,21 +8,24 @@ use crate::config::Quota;
 use crate::limits;
 use crate::pb::common::{self, StateCode};
 use crate::pb::milvus::{CheckHealthResponse, ComponentInfo, ComponentStates};
-use crate::quota;
+use crate::quota::{self, load::LoadBoard};
 use crate::replica::Replica;
 
 /// The verdict of this node over itself.
 pub struct Health {
     replica: Arc<dyn Replica>,
     quota: Arc<Quota>,
+    /// What nodes said of their load: on the leader.
+    loads: Arc<LoadBoard>,
     stopping: AtomicBool,
     /// The last probe found nobody who confirms reads.
     unconfirmed: AtomicBool,
 }
 
 impl Health {
-    pub fn new(replica: Arc<dyn Replica>, quota: Arc<Quota>) -> Arc<Self> {
-        Arc::new(Health { replica, quota, stopping: AtomicBool::new(false), unconfirmed: AtomicBool::new(false) })
+    pub fn new(replica: Arc<dyn Replica>, quota: Arc<Quota>, loads: Arc<LoadBoard>) -> Arc<Self> {
+        let (stopping, unconfirmed) = (AtomicBool::new(false), AtomicBool::new(false));
+        Arc::new(Health { replica, quota, loads, stopping, unconfirmed })
     }
 
     /// From now on this node says that it goes away, so that load balancers stop sending before it stops listening.
@@ -63,7 +66,8 @@ impl Health {
         let mut reasons = self.reasons();
         let is_healthy = reasons.is_empty();
         // As in Milvus, a cluster that denies something on purpose is healthy.
-        let denials = quota::in_cluster(&self.quota, self.replica.disk_full());
+        let mut denials = quota::in_cluster(&self.quota, self.replica.disk_full());
+        denials.extend(self.loads.denials());
         reasons.extend(denials.iter().map(|denial| denial.reason().to_owned()));
         CheckHealthResponse {
             status: Some(common::Status::default()),

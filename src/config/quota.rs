@@ -75,6 +75,10 @@ pub struct Quota {
     pub dml: Dml,
     /// Searches in vectors a second, queries in calls a second (dql.*).
     pub dql: Dql,
+    /// What lowers the rates of writes, and stops them (limitWriting.*).
+    pub protections: Protections,
+    /// A rate that would change by a smaller part of itself stays (factorChangeThreshold).
+    pub factor_change_threshold: f64,
 }
 
 impl Default for Quota {
@@ -92,7 +96,17 @@ impl Default for Quota {
             database: ClusterRate::default(),
             dml: Dml::default(),
             dql: Dql::default(),
+            protections: Protections::default(),
+            factor_change_threshold: 0.05,
         }
+    }
+}
+
+impl Quota {
+    /// Whether what nodes report lowers any rate.
+    pub fn lowers_rates(&self) -> bool {
+        let Protections { memory, growing_segments, time_tick } = &self.protections;
+        self.enabled && (memory.enabled || growing_segments.enabled || time_tick.enabled)
     }
 }
 
@@ -212,5 +226,66 @@ impl Quota {
             rates.extend(levels.map(|(level, rate)| (format!("{key}.{level}"), rate)));
         }
         rates
+    }
+}
+
+/// What Milvus' nodes report lowers the rates of writes to their collections.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Protections {
+    /// (memProtection)
+    pub memory: MemoryProtection,
+    /// (growingSegmentsSizeProtection)
+    pub growing_segments: GrowingProtection,
+    /// (ttProtection)
+    pub time_tick: TimeTickProtection,
+}
+
+/// By the part of a node's memory that is used: from the low level on rates fall, from the high one on nothing is
+/// written.
+#[derive(Clone, Copy, Debug, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct MemoryProtection {
+    pub enabled: bool,
+    pub data_node_low: f64,
+    pub data_node_high: f64,
+    pub query_node_low: f64,
+    pub query_node_high: f64,
+}
+
+impl Default for MemoryProtection {
+    fn default() -> Self {
+        Self { enabled: true, data_node_low: 0.85, data_node_high: 0.95, query_node_low: 0.85, query_node_high: 0.95 }
+    }
+}
+
+/// By the part of a query node's memory that growing segments take; a rate never falls below `min_ratio` of itself.
+#[derive(Clone, Copy, Debug, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct GrowingProtection {
+    pub enabled: bool,
+    pub low: f64,
+    pub high: f64,
+    pub min_ratio: f64,
+}
+
+impl Default for GrowingProtection {
+    fn default() -> Self {
+        Self { enabled: false, low: 0.2, high: 0.4, min_ratio: 0.5 }
+    }
+}
+
+/// By how far a node's slowest channel is behind.
+#[derive(Clone, Copy, Debug, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct TimeTickProtection {
+    pub enabled: bool,
+    /// As far behind, nothing is written (maxTimeTickDelay, there in seconds).
+    pub max_delay_ms: u64,
+}
+
+impl Default for TimeTickProtection {
+    fn default() -> Self {
+        Self { enabled: false, max_delay_ms: 1_200_000 }
     }
 }

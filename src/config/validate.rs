@@ -247,6 +247,29 @@ impl Config {
         found.check((min..=max).contains(&interval), "quota.collect_interval_ms", || {
             format!("{interval} must be from {min} to {max}")
         });
+        self.check_protections(found);
+    }
+
+    fn check_protections(&self, found: &mut Problems) {
+        let protections = &self.quota.protections;
+        let (memory, growing) = (protections.memory, protections.growing_segments);
+        for (levels, low, high) in [
+            ("quota.protections.memory.data_node", memory.data_node_low, memory.data_node_high),
+            ("quota.protections.memory.query_node", memory.query_node_low, memory.query_node_high),
+            ("quota.protections.growing_segments", growing.low, growing.high),
+        ] {
+            found.check(0.0 <= low && low < high && high <= 1.0, levels, || {
+                format!("its levels must be parts of the memory, the low one ({low}) below the high one ({high})")
+            });
+        }
+        for (key, part) in [
+            ("quota.protections.growing_segments.min_ratio", growing.min_ratio),
+            ("quota.factor_change_threshold", self.quota.factor_change_threshold),
+        ] {
+            found.check((0.0..=1.0).contains(&part), key, || format!("{part} must be from 0 to 1"));
+        }
+        let delay = protections.time_tick.max_delay_ms;
+        found.check(delay > 0, "quota.protections.time_tick.max_delay_ms", || "must not be 0".to_owned());
     }
 
     fn check_streaming(&self, found: &mut Problems) {

@@ -8,13 +8,17 @@ use super::output::{Report as Shown, facts, or_dash, table};
 use crate::pb::internal::GetQuotaMetricsRequest;
 use crate::proxies::ProxyLine;
 use crate::quota::Level;
-use crate::quota::report::{CountLine, DenialLine, RateLine, Report};
+use crate::quota::load::NodeLine;
+use crate::quota::report::{CountLine, DenialLine, FactorLine, RateLine, Report};
 
 const LIST_JSON: &str =
     "JSON: {\"counts\": [{\"what\", \"database\", \"used\", \"limit\"}]}; without a database: of the cluster";
 const DESCRIBE_JSON: &str = "JSON: {\"enabled\", \"collect_interval_ms\", \"nodes\", \"rates\": [{\"rate_type\", \
     \"level\", \"limit\", \"share\"}], \"denials\": [{\"level\", \"database\", \"state\", \"rate_type\", \"code\", \
-    \"reason\"}], \"counts\", \"proxies\": [{\"id\", \"address\", \"version\", \"stale\", \"rates_set\", \"error\"}]}; \
+    \"reason\"}], \"counts\", \"proxies\": [{\"id\", \"address\", \"version\", \"stale\", \"rates_set\", \"error\"}], \
+    \"loads\": [{\"id\", \"role\", \"address\", \"memory_ratio\", \"time_tick_delay_ms\", \
+    \"collections\", \"error\"}], \
+    \"factors\": [{\"collection_id\", \"factor\", \"code\"}]}; \
     rates are in calls, bytes or vectors a second";
 
 #[derive(Debug, Subcommand)]
@@ -85,6 +89,23 @@ impl Shown for Report {
         if !self.proxies.is_empty() {
             let header = ["PROXY", "ADDRESS", "VERSION", "STALE", "RATES", "ERROR"];
             parts.push(table(&header, self.proxies.iter().map(proxy)));
+        }
+        let node = |line: &NodeLine| {
+            let memory = line.memory_ratio.map(|ratio| format!("{:.0} %", ratio * 100.0));
+            let late = line.time_tick_delay_ms.map(|delay| format!("{delay} ms"));
+            let error = or_dash(line.error.as_deref().map(one_line));
+            let (id, collections) = (line.id.to_string(), line.collections.to_string());
+            vec![id, line.role.clone(), line.address.clone(), or_dash(memory), or_dash(late), collections, error]
+        };
+        if !self.loads.is_empty() {
+            let header = ["NODE", "ROLE", "ADDRESS", "MEMORY", "BEHIND", "COLLECTIONS", "ERROR"];
+            parts.push(table(&header, self.loads.iter().map(node)));
+        }
+        let factor = |FactorLine { collection_id, factor, code }: &FactorLine| {
+            vec![collection_id.to_string(), format!("{factor:.3}"), code.clone()]
+        };
+        if !self.factors.is_empty() {
+            parts.push(table(&["COLLECTION", "RATE OF WRITES", "BECAUSE OF"], self.factors.iter().map(factor)));
         }
         parts.join("\n\n")
     }

@@ -24,4 +24,5 @@ mod tests;
 pub use board::{ProxyBoard, ProxyLine};
 pub use departed::Departed;
 pub use link::Shared;
+pub use session::Place;
 pub use task::ProxyTask;

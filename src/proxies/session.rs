@@ -46,16 +46,24 @@ impl Place {
         key.starts_with(self.folder.as_bytes())
     }
 
-    /// The proxies that are registered, in the order of their keys; none where another coordinator than one of
-    /// `members` is registered, because then they are its own: a stock Milvus may use this cluster as its etcd.
-    pub fn sessions(&self, read: &dyn Read, members: &[Peer]) -> io::Result<Vec<Session>> {
+    /// Whether another coordinator than one of `members` is registered. Then the others that are registered are its
+    /// own: a stock Milvus may use this cluster as its etcd.
+    pub fn has_another_coordinator(&self, read: &dyn Read, members: &[Peer]) -> io::Result<bool> {
         for coordinator in ["rootcoord", "mixcoord"] {
             let key = format!("{}{coordinator}", self.folder).into_bytes();
             let rows = range(read, RangeRequest { key, limit: 1, ..RangeRequest::default() })?;
             let foreign = |session: &Session| members.iter().all(|member| member.internal != session.address);
             if rows.iter().filter_map(parse).any(|session| foreign(&session)) {
-                return Ok(Vec::new());
+                return Ok(true);
             }
+        }
+        Ok(false)
+    }
+
+    /// The proxies that are registered, in the order of their keys; none of another coordinator's.
+    pub fn sessions(&self, read: &dyn Read, members: &[Peer]) -> io::Result<Vec<Session>> {
+        if self.has_another_coordinator(read, members)? {
+            return Ok(Vec::new());
         }
         let (key, mut range_end) = (self.proxies(), self.proxies());
         // The last byte is `-`.

@@ -18,6 +18,7 @@ use crate::config::Quota;
 use crate::leader::{LeaderTask, Reign};
 use crate::limits;
 use crate::pb::proxy::SetRatesRequest;
+use crate::quota::load::LoadBoard;
 use crate::quota::tree::{self, Catalogue, Situation};
 use crate::replica::AppliedEvents;
 use crate::state::{Event, View};
@@ -28,12 +29,20 @@ pub struct ProxyTask {
     place: Place,
     quota: Arc<Quota>,
     board: Arc<ProxyBoard>,
+    /// What nodes said of their load.
+    loads: Arc<LoadBoard>,
 }
 
 impl ProxyTask {
     /// `root` is Milvus' etcd.rootPath.
-    pub fn new(shared: Shared, root: &str, quota: Arc<Quota>, board: Arc<ProxyBoard>) -> Arc<Self> {
-        Arc::new(ProxyTask { shared: Arc::new(shared), place: Place::under(root), quota, board })
+    pub fn new(
+        shared: Shared,
+        root: &str,
+        quota: Arc<Quota>,
+        board: Arc<ProxyBoard>,
+        loads: Arc<LoadBoard>,
+    ) -> Arc<Self> {
+        Arc::new(ProxyTask { shared: Arc::new(shared), place: Place::under(root), quota, board, loads })
     }
 }
 
@@ -172,6 +181,10 @@ impl<'t> Reigning<'t> {
     }
 
     async fn tell_rates(&mut self) {
+        if self.task.quota.lowers_rates() && self.task.loads.latest().is_none() {
+            // A new leader has not asked the nodes yet: what was denied is not to be allowed for a moment.
+            return;
+        }
         match self.rates().await {
             Ok(rates) => self.links.values().for_each(|(link, _)| link.set_rates(rates.clone())),
             Err(error) => tracing::error!(%error, "the limits cannot be read"),
@@ -182,13 +195,15 @@ impl<'t> Reigning<'t> {
     async fn rates(&mut self) -> io::Result<Arc<SetRatesRequest>> {
         let (replica, quota, known) =
             (self.task.shared.replica.clone(), self.task.quota.clone(), self.catalogue.clone());
-        let proxies = self.links.len();
+        let (proxies, loads) = (self.links.len(), self.task.loads.latest());
         let building = tokio::task::spawn_blocking(move || {
             let catalogue = match known {
                 Some(known) => known,
                 None => Arc::new(tree::read(&View::new(replica.view()?.as_ref()), &quota)?),
             };
-            let now = Situation { quota: &quota, disk_full: replica.disk_full(), proxies };
+            let picture = loads.unwrap_or_default();
+            let (disk_full, factors) = (replica.disk_full(), &picture.factors);
+            let now = Situation { quota: &quota, disk_full, proxies, factors };
             let root_limiter = Some(tree::build(now, &catalogue));
             Ok::<_, io::Error>((catalogue, SetRatesRequest { root_limiter, ..SetRatesRequest::default() }))
         });

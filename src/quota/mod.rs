@@ -4,6 +4,7 @@
 //! - `kind`: which calls count as what; `limits`: the rates that are set, by kind and level;
 //! - `bucket`: how many calls are still due; `gate`: the check of a client's call on the node that was asked;
 //! - `deny`: what is denied, and why;
+//! - `load`: how full and late Milvus' nodes are, and which part of the rates of writes is left therefore;
 //! - `tree`: all limits, as proxies are told them;
 //! - `report`: all of it for operators.
 //!
@@ -14,6 +15,7 @@ mod deny;
 mod gate;
 mod kind;
 mod limits;
+pub mod load;
 pub mod report;
 #[cfg(test)]
 mod tests;

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::deny::{self, Denial};
 use super::limits::{KINDS, Level, limit};
+use super::load::{Factor, LoadBoard, NodeLine};
 use crate::config::Quota;
 use crate::failure::Failure;
 use crate::handler::Asked;
@@ -32,6 +33,22 @@ pub struct Report {
     pub counts: Vec<CountLine>,
     /// Those that are registered.
     pub proxies: Vec<ProxyLine>,
+    /// Milvus' nodes, as they reported.
+    #[serde(default)]
+    pub loads: Vec<NodeLine>,
+    /// Collections whose rates of writes are lowered.
+    #[serde(default)]
+    pub factors: Vec<FactorLine>,
+}
+
+/// What is left of a collection's rates of writes.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct FactorLine {
+    pub collection_id: i64,
+    /// 0: writing is denied.
+    pub factor: f64,
+    /// Milvus' error code by name, such as `MemoryQuotaExhausted`.
+    pub code: String,
 }
 
 /// Something that is denied.
@@ -76,11 +93,18 @@ pub struct QuotaReports {
     replica: Arc<dyn Replica>,
     quota: Arc<Quota>,
     board: Arc<ProxyBoard>,
+    loads: Arc<LoadBoard>,
 }
 
 impl QuotaReports {
-    pub fn new(ledger: Ledger, replica: Arc<dyn Replica>, quota: Arc<Quota>, board: Arc<ProxyBoard>) -> Arc<Self> {
-        Arc::new(QuotaReports { ledger, replica, quota, board })
+    pub fn new(
+        ledger: Ledger,
+        replica: Arc<dyn Replica>,
+        quota: Arc<Quota>,
+        board: Arc<ProxyBoard>,
+        loads: Arc<LoadBoard>,
+    ) -> Arc<Self> {
+        Arc::new(QuotaReports { ledger, replica, quota, board, loads })
     }
 
     pub async fn metrics(&self, asked: &Asked<GetQuotaMetricsRequest>) -> Result<GetQuotaMetricsResponse, Failure> {
@@ -124,6 +148,12 @@ impl QuotaReports {
         };
         let pairs = KINDS.into_iter().flat_map(|kind| Level::ALL.map(|level| (kind, level)));
         let denials = deny::in_cluster(&self.quota, self.replica.disk_full());
+        let picture = self.loads.latest().unwrap_or_default();
+        let factor = |(id, factor): (&i64, &Factor)| FactorLine {
+            collection_id: *id,
+            factor: factor.value,
+            code: factor.why.as_str_name().to_owned(),
+        };
         Report {
             enabled: self.quota.enabled,
             collect_interval_ms: self.quota.collect_interval_ms,
@@ -132,6 +162,8 @@ impl QuotaReports {
             rates: pairs.filter_map(rate).collect(),
             counts: Vec::new(),
             proxies: self.board.lines(),
+            loads: picture.nodes.clone(),
+            factors: picture.factors.iter().map(factor).collect(),
         }
     }
 }

@@ -8,6 +8,7 @@ use std::io;
 
 use super::deny::{self, Denial, Denied};
 use super::limits::{KINDS, Level, limit};
+use super::load::{Factor, Factors};
 use crate::config::Quota;
 use crate::limits::{LIMITER_NODES_MAX, LIST_PAGE};
 use crate::pb::internal::{Rate, RateType};
@@ -53,6 +54,8 @@ pub struct Situation<'a> {
     pub disk_full: bool,
     /// Proxies that share the rates.
     pub proxies: usize,
+    /// What is left of the rates of writes.
+    pub factors: &'a Factors,
 }
 
 /// Reads the catalogue: a long walk with many collections, for a thread that may block. Partitions are read only if
@@ -117,11 +120,27 @@ fn of_database(now: Situation<'_>, database: &DatabaseLimits) -> LimiterNode {
         let none = BTreeMap::new();
         let partitions = partitions.map(|id| (*id, node(now, Level::Partition, &[], &none, BTreeMap::new())));
         let partitions: BTreeMap<i64, LimiterNode> = partitions.collect();
-        let limited =
-            is_limited(now.quota, Level::Collection) || !collection.rates.is_empty() || !partitions.is_empty();
-        limited.then(|| (*id, node(now, Level::Collection, &[], &collection.rates, partitions)))
+        let factor = now.factors.get(id);
+        let denials: Vec<Denial> = factor.and_then(Factor::denial).into_iter().collect();
+        let limited = is_limited(now.quota, Level::Collection)
+            || !collection.rates.is_empty()
+            || !partitions.is_empty()
+            || !denials.is_empty();
+        let mut node = limited.then(|| node(now, Level::Collection, &denials, &collection.rates, partitions))?;
+        lower(&mut node, factor.map_or(1.0, |factor| factor.value));
+        Some((*id, node))
     });
     node(now, Level::Database, &database.denials, &BTreeMap::new(), collections.collect())
+}
+
+/// Leaves this part of the rates of writes that are limited.
+fn lower(node: &mut LimiterNode, factor: f64) {
+    let rates = node.limiter.iter_mut().flat_map(|limiter| &mut limiter.rates);
+    for rate in rates.filter(|rate| matches!(rate.rt(), RateType::DmlInsert | RateType::DmlDelete)) {
+        if rate.r < UNLIMITED {
+            rate.r *= factor;
+        }
+    }
 }
 
 fn is_limited(quota: &Quota, level: Level) -> bool {

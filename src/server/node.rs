@@ -23,6 +23,7 @@ use crate::pb::admin::admin_server::AdminServer;
 use crate::proposer::Proposer;
 use crate::proxies::{self, Departed, ProxyBoard, ProxyTask};
 use crate::querycoord::QueryCoord;
+use crate::quota::load::{Collector, LoadBoard};
 use crate::quota::{Gate, QuotaReports};
 use crate::relay::Relay;
 use crate::replica::Replica;
@@ -92,6 +93,7 @@ pub struct Node {
     root: Arc<RootTask>,
     /// Only where proxies can register.
     proxies: Option<Arc<ProxyTask>>,
+    collector: Arc<Collector>,
     pub(super) departed: Arc<Departed>,
     pub(super) workers: Arc<WorkerHub>,
     session_task: Arc<SessionTask>,
@@ -121,7 +123,10 @@ impl Node {
         let ledger = Ledger::new(replica.clone(), proposer.clone(), oracle.clone(), limits);
         let (datacoord, querycoord) = (DataCoord::new(ledger.clone()), QueryCoord::new(ledger.clone()));
         let (departed, board) = (Arc::<Departed>::default(), Arc::<ProxyBoard>::default());
-        let quota_reports = QuotaReports::new(ledger.clone(), replica.clone(), access.quota.clone(), board.clone());
+        let node_loads = Arc::<LoadBoard>::default();
+        let quota = access.quota.clone();
+        let quota_reports =
+            QuotaReports::new(ledger.clone(), replica.clone(), quota, board.clone(), node_loads.clone());
         let cache = MetadataCache::new(replica.clone(), &caching);
         metrics.register(|registry| registry.register_collector(Box::new(CacheGauges(cache.clone()))));
         let catalog = Catalog::new(ledger.clone(), cache.clone());
@@ -137,7 +142,7 @@ impl Node {
             true => Some(Gate::new(replica.clone(), Arc::new(SystemClock::default()), access.quota.clone(), &metrics)?),
             false => None,
         };
-        let health = Health::new(replica.clone(), access.quota.clone());
+        let health = Health::new(replica.clone(), access.quota.clone(), node_loads.clone());
         let operations = Operations::new(replica.clone(), BTreeMap::new());
         let requests = Requests::new(replica.node_id(), boot);
         let lessor = Lessor::new(replica.clone(), proposer.clone(), Arc::new(SystemClock::default()));
@@ -188,8 +193,12 @@ impl Node {
             let (root, cluster) = (etcd.root_path.clone(), etcd.root_path.clone());
             let (replica, oracle, departed) = (replica.clone(), oracle.clone(), departed.clone());
             let shared = proxies::Shared { replica, oracle, departed, cluster };
-            ProxyTask::new(shared, &root, access.quota.clone(), board)
+            ProxyTask::new(shared, &root, access.quota.clone(), board, node_loads.clone())
         });
+        let collector = {
+            let (clock, quota) = (Arc::new(SystemClock::default()), access.quota.clone());
+            Collector::new(replica.clone(), clock, quota, &etcd.root_path, node_loads)
+        };
         let etcd = etcd.guard.map(|guard| EtcdServices::new(replica.clone(), relay.clone(), guard));
         if let Some(etcd) = &etcd {
             etcd.register(&metrics, lessor.clone());
@@ -244,6 +253,7 @@ impl Node {
             history,
             root,
             proxies,
+            collector,
             departed,
             policy,
             cache,
@@ -284,6 +294,7 @@ impl Node {
         tasks.push(self.streaming.balancer.clone());
         tasks.extend(self.broadcast.leader_tasks());
         tasks.extend(self.proxies.iter().map(|task| task.clone() as Arc<dyn LeaderTask>));
+        tasks.push(self.collector.clone());
         tasks
     }
 }

@@ -1,5 +1,7 @@
 //! Milvus' proxies of a cluster of three whole servers: real Proxy services that write down what they are told.
 
+mod loads;
+
 use std::sync::atomic::AtomicBool;
 
 use parking_lot::Mutex;
