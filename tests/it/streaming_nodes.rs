@@ -7,6 +7,7 @@ use std::path::Path;
 use roost::pb::sim::{Knobs, Node, Power};
 use roost::pb::streaming::StreamingCode;
 use roost::sim::invariant;
+use roost::state::PCHANNELS;
 
 use crate::support::sim::Sim;
 use crate::support::streaming::{Assignment, Discovery, NotAppended, Owner, Producer};
@@ -45,7 +46,8 @@ fn held(nodes: &[Node]) -> BTreeMap<String, Owner> {
     held
 }
 
-/// Waits until all nodes of Roost say the same, which is what the running nodes have, each about as much.
+/// Waits until all nodes of Roost say the same of every channel, which is what the running nodes have, each about as
+/// much.
 async fn settled(cluster: &mut Cluster, sim: &Sim) -> Assignment {
     let ids = cluster.answering();
     soon("assignments are what nodes have", async || {
@@ -59,7 +61,8 @@ async fn settled(cluster: &mut Cluster, sim: &Sim) -> Assignment {
         let (least, most) = (counts.iter().min()?, counts.iter().max()?);
         let first = told.first()?.clone();
         let agree = told.iter().all(|other| *other == first);
-        (agree && !first.owners.is_empty() && most - least <= 1 && first.owners == held(&nodes)).then_some(first)
+        let all = first.owners.len() == usize::from(PCHANNELS);
+        (agree && all && most - least <= 1 && first.owners == held(&nodes)).then_some(first)
     })
     .await
 }
