@@ -165,6 +165,19 @@ impl Producer {
     }
 }
 
+#[test]
+fn appends_at_once_take_an_offset_each() {
+    const EACH: u64 = 2_000;
+    let wal = Wals::new(true).open("dml_0", 1, 7).unwrap();
+    let many = || (0..EACH).map(|_| wal.append(1, 7, message("v")).unwrap().offset).collect::<Vec<u64>>();
+    let mut offsets: Vec<u64> = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..4).map(|_| scope.spawn(many)).collect();
+        threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect()
+    });
+    offsets.sort_unstable();
+    assert!(offsets.into_iter().eq(0..4 * EACH));
+}
+
 #[tokio::test]
 async fn a_channel_moves_and_its_log_stays() {
     let lab = Lab::new();

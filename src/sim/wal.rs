@@ -183,7 +183,7 @@ impl Wal {
             let bytes = state.kept.pop_front().map_or(0, |record| record.bytes());
             state.kept_bytes -= bytes;
         }
-        drop(state);
+        // Under the lock too, or the next append would take the same offset.
         self.end.send_replace(offset + 1);
         Ok(record)
     }
