@@ -133,6 +133,10 @@ pub enum Rejection {
     NodeNotFound { node: i64 },
     /// The change was to be made only at another revision; 0: there is no such collection.
     RevisionDiffers { collection: String, expected: u64, actual: u64 },
+    /// This cluster is a copy of another one, which alone changes what both have.
+    NotPrimary,
+    /// This cluster is nobody's copy, and takes nothing that was replicated.
+    NotSecondary,
 }
 
 impl Rejection {
@@ -293,6 +297,8 @@ impl Rejection {
                 .field("rate", rate)
                 .because("request is rejected by grpc RateLimiter middleware, please retry later"),
             Denied { reason } => kind::QUOTA_EXCEEDED.field("reason", reason),
+            NotPrimary => kind::NOT_PRIMARY.detail(""),
+            NotSecondary => kind::NOT_SECONDARY.detail(""),
         }
     }
 }

@@ -141,5 +141,10 @@ pub(super) static NOT_SUPPORTED: Kind = Kind::fault(3000, "unsupported operation
 /// Milvus reports an unknown outcome as a timeout, and clients do not repeat it: right, for it may have happened.
 pub(super) static OUTCOME_UNKNOWN: Kind =
     Kind::fault(10001, "deadline exceeded, the outcome is unknown").grpc(Code::DeadlineExceeded);
+/// Errors of Milvus' broadcaster and logs, which have no code of their own.
+pub(super) static NOT_PRIMARY: Kind =
+    Kind::fault(65535, "cluster is not primary, cannot do any DDL/DCL").grpc(Code::FailedPrecondition);
+pub(super) static NOT_SECONDARY: Kind =
+    Kind::fault(65535, "replicate message cannot be received in primary role").grpc(Code::FailedPrecondition);
 /// Milvus' code for errors without one of their own, hence without a base text; still the caller's to mend.
 pub(super) static UNEXPECTED_INPUT: Kind = Kind::input(65535, "");

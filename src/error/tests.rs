@@ -229,6 +229,8 @@ fn table() -> Vec<Row> {
         )
         .passing()
         .older(RateLimit),
+        row(R::NotPrimary, 65535, "cluster is not primary, cannot do any DDL/DCL").grpc(FailedPrecondition),
+        row(R::NotSecondary, 65535, "replicate message cannot be received in primary role").grpc(FailedPrecondition),
         row(R::Denied { reason: d() }, 9, "quota exceeded[reason=why]").older(ForceDeny).grpc(ResourceExhausted),
     ]
 }
@@ -310,6 +312,8 @@ const STORED: &[&str] = &[
     "MetricNotFound",
     "NodeNotFound",
     "RevisionDiffers",
+    "NotPrimary",
+    "NotSecondary",
 ];
 
 #[test]

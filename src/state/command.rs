@@ -65,7 +65,34 @@ impl Command {
             | Command::Index(_)
             | Command::Load(_)
             | Command::Access(_) => 4,
-            Command::Worker(_) | Command::Conditional(_) | Command::PChannel(_) | Command::Broadcast(_) => 6,
+            Command::Worker(_) | Command::Conditional(_) | Command::PChannel(_) => 6,
+            Command::Broadcast(command) => command.min_apply_version(),
+        }
+    }
+
+    /// Whether it changes what a copy of this cluster has as well: the catalogue and access.
+    pub fn is_replicated(&self) -> bool {
+        match self {
+            Command::CreateDatabase(_)
+            | Command::DropDatabase(_)
+            | Command::CreateCollection(_)
+            | Command::DropCollection(_)
+            | Command::CreatePartition(_)
+            | Command::DropPartition(_)
+            | Command::AlterCollectionProperties(_)
+            | Command::AlterDatabase(_)
+            | Command::Alias(_)
+            | Command::Index(_)
+            | Command::Load(_)
+            | Command::Conditional(_) => true,
+            Command::Collection(change) => !matches!(change, CollectionChange::Erase(_)),
+            Command::Access(command) => !matches!(command, AccessCommand::CreateRoot(_)),
+            Command::AllocId(_)
+            | Command::ExtendTso(_)
+            | Command::Keyspace(_)
+            | Command::Worker(_)
+            | Command::PChannel(_)
+            | Command::Broadcast(_) => false,
         }
     }
 

@@ -123,6 +123,8 @@ pub const MAX_PENDING_BYTES: u64 = 512 << 20;
 pub const MAX_BROADCAST_BYTES: usize = 4 << 20;
 /// Vchannels of one broadcast: as many as pchannels.
 pub const MAX_BROADCAST_CHANNELS: usize = 16_384;
+/// Vchannels of one broadcast that are acknowledged one by one, each with all of its row.
+pub const MAX_CONSUMED_CHANNELS: usize = 1024;
 /// Resources that one broadcast names. Milvus' own name up to four.
 pub const MAX_RESOURCE_KEYS: usize = 64;
 /// The longest name of a vchannel, and the longest resource key: two names and a colon.

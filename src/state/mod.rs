@@ -166,7 +166,7 @@ pub struct Roost;
 impl Machine for Roost {
     type Event = Event;
 
-    const APPLY_VERSION: u32 = 6;
+    const APPLY_VERSION: u32 = 7;
     const BATCHES_SINCE: u32 = 3;
 
     fn apply(
@@ -232,10 +232,13 @@ fn execute(
     let (mark, before) = (txn.mark(), events.len());
     let (index, apply_version) = (context.index, context.apply_version);
     let mut step = Step { txn, now_ms, index, apply_version, events };
-    let outcome = match command.apply(&mut step) {
-        Ok(reply) => broadcast::outbox::follow(&mut step, before).map(|()| reply),
-        refused => refused,
+    let may = match command.is_replicated() {
+        true => broadcast::check_may_change(&step),
+        false => Ok(()),
     };
+    let outcome = may
+        .and_then(|()| command.apply(&mut step))
+        .and_then(|reply| broadcast::outbox::follow(&mut step, before).map(|()| reply));
     let reply = step.settle(mark, outcome)?;
     if matches!(reply, Reply::Rejected(_)) {
         events.truncate(before);

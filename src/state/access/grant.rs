@@ -10,6 +10,7 @@ use super::command::AccessEvent;
 use super::{ANY, AccessView, check_name, count, group, role};
 use crate::error::Rejection;
 use crate::pb::store;
+use crate::state::broadcast::outbox;
 use crate::state::limits::{MAX_CONDITION_BYTES, MAX_GRANTS};
 use crate::state::step::{Outcome, Refusal, Step};
 use crate::state::table::{FixedKey, Key, Name};
@@ -124,6 +125,7 @@ impl Grant {
         if GRANTS.get(step.txn, key)?.is_none() {
             let condition = String::new();
             put_new(step, key, store::Grant { grantor: self.grantor.clone(), of_group: self.of_group, condition })?;
+            outbox::granted(step, self)?;
         }
         Ok(Reply::AccessChanged)
     }
@@ -182,7 +184,11 @@ pub(super) fn delete(step: &mut Step<'_, '_>, key: &GrantKey) -> Result<(), Refu
 impl Revoke {
     pub(super) fn apply(&self, step: &mut Step<'_, '_>) -> Outcome {
         role::existing(step, &self.key.role)?;
-        delete(step, &self.key)?;
+        if let Some(row) = GRANTS.get(step.txn, &self.key)? {
+            delete(step, &self.key)?;
+            let was = Grant { key: self.key.clone(), grantor: row.grantor, of_group: row.of_group };
+            outbox::revoked(step, &was)?;
+        }
         Ok(Reply::AccessChanged)
     }
 }

@@ -9,6 +9,7 @@ use super::{check_name, grant};
 use crate::error::Rejection;
 use crate::pb::store;
 use crate::state::Reply;
+use crate::state::broadcast::outbox;
 use crate::state::limits::{MAX_GROUP_PRIVILEGES, MAX_PRIVILEGE_GROUPS};
 use crate::state::step::{Outcome, Refusal, Step};
 use crate::state::tables::PRIVILEGE_GROUPS;
@@ -86,6 +87,7 @@ impl CreateGroup {
         }
         let present = count(step.txn)?;
         put_new(step, &self.name, present)?;
+        outbox::group_created(step, &self.name)?;
         Ok(Reply::AccessChanged)
     }
 }
@@ -107,9 +109,11 @@ impl DropGroup {
                 if row.privileges.contains(&self.name) {
                     remove(&mut row, &self.name);
                     PRIVILEGE_GROUPS.put(step.txn, &other, &row);
+                    outbox::group_changed(step, &other, std::slice::from_ref(&self.name), false)?;
                 }
             }
         }
+        outbox::group_dropped(step, &self.name)?;
         grant::groups_changed(step);
         Ok(Reply::AccessChanged)
     }
@@ -117,6 +121,14 @@ impl DropGroup {
 
 impl ChangeGroup {
     pub(super) fn apply(&self, step: &mut Step<'_, '_>) -> Outcome {
+        self.write(step)?;
+        let members: Vec<String> = self.members.iter().map(|member| member.name.clone()).collect();
+        outbox::group_changed(step, &self.name, &members, self.add)?;
+        Ok(Reply::AccessChanged)
+    }
+
+    /// Without telling streaming nodes.
+    pub(super) fn write(&self, step: &mut Step<'_, '_>) -> Result<(), Refusal> {
         let unknown = || {
             let name = &self.name;
             Rejection::invalid(format!("there is no privilege group name [{name}] defined in system to operate"))
@@ -134,7 +146,7 @@ impl ChangeGroup {
         }
         PRIVILEGE_GROUPS.put(step.txn, &self.name, &row);
         grant::groups_changed(step);
-        Ok(Reply::AccessChanged)
+        Ok(())
     }
 }
 

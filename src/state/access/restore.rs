@@ -9,6 +9,7 @@ use super::grant::{self, Grant};
 use super::group::{self, ChangeGroup, GroupMember};
 use super::{AccessView, ROOT, role, user};
 use crate::error::Rejection;
+use crate::state::broadcast::outbox;
 use crate::state::step::{Outcome, Refusal, Step};
 use crate::state::{Event, Reply};
 
@@ -76,6 +77,7 @@ impl Restore {
             let detail = "unable to restore: the number of users or roles would pass the limit".to_owned();
             return Err(Rejection::QuotaExceeded { detail }.into());
         }
+        outbox::restored(step, self)?;
         step.events.push(Event::Access(AccessEvent::Everything));
         Ok(Reply::AccessChanged)
     }
@@ -109,7 +111,7 @@ impl Restore {
                 return Err(Rejection::invalid("privilege groups name groups that are not there").into());
             }
             for (name, members) in round {
-                ChangeGroup { name: name.clone(), members: members.clone(), add: true }.apply(step)?;
+                ChangeGroup { name: name.clone(), members: members.clone(), add: true }.write(step)?;
                 left -= 1;
                 for place in waited_for.remove(name.as_str()).unwrap_or_default() {
                     let unknown = waits.get_mut(place);

@@ -7,6 +7,7 @@ use super::user::check_description;
 use super::{AccessView, check_name, count, grant, is_built_in};
 use crate::error::Rejection;
 use crate::pb::store;
+use crate::state::broadcast::outbox;
 use crate::state::step::{Outcome, Refusal, Step};
 use crate::state::tables::{ROLE_USERS, ROLES, USER_ROLES, USERS};
 use crate::state::{Event, Reply};
@@ -88,6 +89,7 @@ impl CreateRole {
             return Err(Rejection::QuotaExceeded { detail }.into());
         }
         put_new(step, &self.name, &self.description)?;
+        outbox::role_set(step, &self.name, true)?;
         Ok(Reply::AccessChanged)
     }
 }
@@ -102,6 +104,7 @@ impl AlterRole {
         check_description("role", &self.description)?;
         row.description = self.description.clone();
         ROLES.put(step.txn, &self.name, &row);
+        outbox::role_set(step, &self.name, false)?;
         changed(step, &self.name);
         Ok(Reply::AccessChanged)
     }
@@ -118,13 +121,16 @@ impl DropRole {
             let detail = "fail to drop the role that it has privileges. Use REVOKE API to revoke privileges";
             return Err(Rejection::invalid(detail).into());
         }
-        for (key, _) in AccessView::new(step.txn).grants_of(&self.name)? {
-            grant::delete(step, &key)?;
+        let grants: Vec<_> = AccessView::new(step.txn).grants_of(&self.name)?.into_iter().map(|(key, _)| key).collect();
+        for key in &grants {
+            grant::delete(step, key)?;
         }
-        for user in AccessView::new(step.txn).users_of(&self.name)? {
-            unbind(step, &user, &self.name);
-            step.events.push(Event::Access(AccessEvent::User { name: user }));
+        let users = AccessView::new(step.txn).users_of(&self.name)?;
+        for user in &users {
+            unbind(step, user, &self.name);
+            step.events.push(Event::Access(AccessEvent::User { name: user.clone() }));
         }
+        outbox::role_dropped(step, &self.name, self.force, &users, &grants)?;
         ROLES.delete(step.txn, &self.name);
         count(step.txn, |totals| {
             totals.roles = totals.roles.checked_sub(1)?;
@@ -138,16 +144,21 @@ impl DropRole {
 impl BindRole {
     pub(super) fn apply(&self, step: &mut Step<'_, '_>) -> Outcome {
         existing(step, &self.role)?;
+        check_name("user name", &self.user)?;
+        let had_it = USER_ROLES.get(step.txn, &(self.user.clone().into(), self.role.clone()))?.is_some();
         if self.bind {
-            check_name("user name", &self.user)?;
             if USERS.get(step.txn, &self.user)?.is_none() {
                 let detail = format!("user {:?} not found: failed to check user existence", self.user);
                 return Err(Rejection::invalid(detail).into());
             }
             bind(step, &self.user, &self.role);
         } else {
-            check_name("user name", &self.user)?;
             unbind(step, &self.user, &self.role);
+        }
+        match (had_it, self.bind) {
+            (false, true) => outbox::bound(step, &self.user, &self.role)?,
+            (true, false) => outbox::unbound(step, &self.user, &self.role)?,
+            (true, true) | (false, false) => {}
         }
         step.events.push(Event::Access(AccessEvent::User { name: self.user.clone() }));
         Ok(Reply::AccessChanged)

@@ -7,6 +7,7 @@ use super::grant::{self, Grant};
 use super::{AccessView, ROOT, check_name, count};
 use crate::error::Rejection;
 use crate::pb::store;
+use crate::state::broadcast::outbox;
 use crate::state::limits::{MAX_DESCRIPTION_BYTES, MAX_HASH_BYTES};
 use crate::state::step::{Outcome, Refusal, Step};
 use crate::state::tables::{ROLE_USERS, USER_ROLES, USERS};
@@ -113,6 +114,7 @@ impl CreateUser {
             return Err(Rejection::QuotaExceeded { detail }.into());
         }
         put_new(step, &self.name, &self.password_hash, &self.description)?;
+        outbox::user_set(step, &self.name, true)?;
         Ok(Reply::AccessChanged)
     }
 }
@@ -140,6 +142,7 @@ impl UpdateUser {
             row.description = description.clone();
         }
         USERS.put(step.txn, &self.name, &row);
+        outbox::user_set(step, &self.name, false)?;
         step.events.push(Event::Access(AccessEvent::User { name: self.name.clone() }));
         Ok(Reply::AccessChanged)
     }
@@ -154,10 +157,12 @@ impl DropUser {
             return Ok(Reply::AccessChanged);
         }
         USERS.delete(step.txn, &self.name);
-        for role in AccessView::new(step.txn).roles_of(&self.name)? {
+        let roles = AccessView::new(step.txn).roles_of(&self.name)?;
+        for role in &roles {
             USER_ROLES.delete(step.txn, &(self.name.clone().into(), role.clone()));
-            ROLE_USERS.delete(step.txn, &(role.into(), self.name.clone()));
+            ROLE_USERS.delete(step.txn, &(role.clone().into(), self.name.clone()));
         }
+        outbox::user_dropped(step, &self.name, &roles)?;
         count(step.txn, |totals| {
             totals.users = totals.users.checked_sub(1)?;
             Some(())

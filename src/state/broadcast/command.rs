@@ -5,7 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use super::lock::ResourceKey;
-use super::replicate::{self, UpdateReplication};
+use super::replicate::{self, ReplicatedUpdate, UpdateReplication};
 use super::task;
 use crate::state::reply::Reply;
 use crate::state::step::{Outcome, Step};
@@ -32,6 +32,8 @@ pub enum BroadcastCommand {
         ids: Vec<i64>,
     },
     Replicate(UpdateReplication),
+    /// By a streaming node of a copy of another cluster: that one's configuration has come by one of the logs.
+    Replicated(ReplicatedUpdate),
 }
 
 /// A message for all of some vchannels.
@@ -100,6 +102,15 @@ impl BroadcastCommand {
             BroadcastCommand::Abandon { .. } => "abandon_broadcast",
             BroadcastCommand::Sweep { .. } => "sweep_broadcasts",
             BroadcastCommand::Replicate(_) => "update_replicate_configuration",
+            BroadcastCommand::Replicated(_) => "replicated_configuration",
+        }
+    }
+
+    /// The apply version that every member must have before this may be proposed.
+    pub fn min_apply_version(&self) -> u32 {
+        match self {
+            BroadcastCommand::Replicated(_) => 7,
+            _ => 6,
         }
     }
 
@@ -112,13 +123,14 @@ impl BroadcastCommand {
             BroadcastCommand::Abandon { id } => task::abandon(step, *id),
             BroadcastCommand::Sweep { ids } => task::sweep(step, ids),
             BroadcastCommand::Replicate(command) => replicate::update(step, command),
+            BroadcastCommand::Replicated(command) => replicate::replicated(step, command),
         }
         .map(Reply::Broadcast)
     }
 
     /// Whether it must pass while the disks are full.
     pub fn frees_space(&self) -> bool {
-        !matches!(self, BroadcastCommand::Submit(_) | BroadcastCommand::Replicate(_))
+        !matches!(self, BroadcastCommand::Submit(_) | BroadcastCommand::Replicate(_) | BroadcastCommand::Replicated(_))
     }
 }
 
@@ -144,6 +156,9 @@ impl fmt::Display for BroadcastCommand {
             BroadcastCommand::Replicate(UpdateReplication { configuration, cluster_id, force_promote }) => {
                 let (bytes, own) = (configuration.len(), cluster_id.escape_debug());
                 write!(f, "replicate bytes={bytes} cluster={own} force_promote={force_promote}")
+            }
+            BroadcastCommand::Replicated(ReplicatedUpdate { broadcast_id, vchannel, .. }) => {
+                write!(f, "replicated configuration broadcast={broadcast_id} vchannel={}", vchannel.escape_debug())
             }
         }
     }

@@ -36,6 +36,11 @@ impl ResourceKey {
         Self::new(ResourceDomain::DbName, name, shared)
     }
 
+    /// All of users, roles, grants and privilege groups.
+    pub fn access() -> Self {
+        Self::new(ResourceDomain::Privilege, "", false)
+    }
+
     pub fn collection(database: &str, name: &str) -> Self {
         Self::new(ResourceDomain::CollectionName, format!("{database}:{name}"), false)
     }

@@ -22,6 +22,8 @@ pub const TIME_TICK: &str = "_tt";
 pub const LAST_CONFIRMED: &str = "_lc";
 /// Present when that is the message itself.
 pub const LAST_CONFIRMED_IS_OWN: &str = "_lcs";
+/// Of a message that came from another cluster: where it was there, base64 of a `ReplicateHeader`.
+pub const REPLICATE_HEADER: &str = "_rh";
 
 /// The form in which DDL goes through the log.
 const CURRENT_VERSION: &str = "2";
@@ -48,12 +50,30 @@ pub fn decoded<T: prost::Message + Default>(property: &str) -> Option<T> {
     T::decode(BASE64_STANDARD.decode(property).ok()?.as_slice()).ok()
 }
 
-/// The copy of a broadcast for one of its vchannels. Every repetition is the same, and says which broadcast it is.
-pub fn copy_for(task: &store::BroadcastTask, message: &store::BroadcastMessage, vchannel: &str) -> Message {
-    let own = message.properties.iter().map(|property| (property.key.clone(), property.value.clone()));
-    let header = encoded(&broadcast_header(task));
-    let added = [(BROADCAST_HEADER.to_owned(), header), (VCHANNEL.to_owned(), vchannel.to_owned())];
-    Message { payload: message.payload.clone(), properties: own.chain(added).collect() }
+/// What the copies of a broadcast for its vchannels are made of. Every repetition of one is the same, and says which
+/// broadcast it is.
+pub struct Original<'m> {
+    message: &'m store::BroadcastMessage,
+    /// Names every vchannel, so it is made once.
+    header: String,
+}
+
+impl<'m> Original<'m> {
+    pub fn new(task: &store::BroadcastTask, message: &'m store::BroadcastMessage) -> Self {
+        Original { message, header: encoded(&broadcast_header(task)) }
+    }
+
+    pub fn copy_for(&self, vchannel: &str) -> Message {
+        let own = self.message.properties.iter().map(|property| (property.key.clone(), property.value.clone()));
+        let added = [(BROADCAST_HEADER.to_owned(), self.header.clone()), (VCHANNEL.to_owned(), vchannel.to_owned())];
+        Message { payload: self.message.payload.clone(), properties: own.chain(added).collect() }
+    }
+
+    /// How many bytes a copy takes.
+    pub fn copy_bytes(&self) -> usize {
+        let properties = self.message.properties.iter().map(|property| property.key.len() + property.value.len());
+        self.message.payload.len() + self.header.len() + properties.sum::<usize>()
+    }
 }
 
 fn broadcast_header(task: &store::BroadcastTask) -> BroadcastHeader {

@@ -22,9 +22,12 @@ use roost_raft::kv::Read;
 
 pub use command::{Acked, BroadcastCommand, BroadcastReply, Submit};
 pub use lock::{LockName, ResourceKey};
-pub use replicate::UpdateReplication;
+pub(super) use replicate::check_may_change;
+pub use replicate::{ReplicatedUpdate, UpdateReplication};
 
 use super::tables::{BROADCAST_MESSAGES, BROADCAST_STATES, BROADCAST_TOTALS, BROADCASTS, REPLICATION};
+use crate::error::Rejection;
+use crate::pb::common::ReplicateConfiguration;
 use crate::pb::store::{self, BroadcastState};
 
 /// Every row of the broadcast tables, paged as the callers like.
@@ -69,6 +72,11 @@ impl<'a> BroadcastView<'a> {
     /// To which clusters the logs are replicated, or from which one; `None`: nobody has said anything.
     pub fn replication(&self) -> io::Result<Option<store::Replication>> {
         REPLICATION.get(self.read, &())
+    }
+
+    /// Why this is no configuration of replication that this cluster, by its name, may have; `None`: it is one.
+    pub fn objection(&self, configuration: &ReplicateConfiguration, own: &str) -> io::Result<Option<Rejection>> {
+        replicate::objection(self.read, configuration, own)
     }
 
     pub fn totals(&self) -> io::Result<store::BroadcastTotals> {

@@ -5,7 +5,9 @@
 //! So nodes that are away for long leave behind what the catalogue holds, and not how it came to be.
 
 mod about;
+mod access;
 mod collection;
+mod index;
 
 use std::io;
 
@@ -23,7 +25,14 @@ use crate::state::limits::MAX_LOOKED_AT_BROADCASTS;
 use crate::state::step::{Refusal, Step};
 use crate::state::tables::{BROADCAST_MESSAGES, BROADCASTS, DATABASES, STREAMING, SUBJECT_BROADCASTS};
 
+pub(in crate::state) use access::{
+    bound, granted, group_changed, group_created, group_dropped, restored, revoked, role_dropped, role_set, unbound,
+    user_dropped, user_set,
+};
 pub(in crate::state) use collection::{altered as collection_altered, dropped as collection_dropped};
+
+/// From this apply version on indexes and access are told, and what was not looked at is not taken for told.
+const FULL_SINCE: u32 = 7;
 
 /// Writes the messages of a command that succeeded; its events are those from `before` on.
 pub(in crate::state) fn follow(step: &mut Step<'_, '_>, before: usize) -> Result<(), Refusal> {
@@ -62,14 +71,24 @@ pub(in crate::state) fn follow(step: &mut Step<'_, '_>, before: usize) -> Result
             }
             Event::LoadChanged { collection_id } => about::load_changed(step, &control, *collection_id)?,
             Event::LoadEnded { collection_id } => about::load_ended(step, &control, *collection_id)?,
+            _ if step.apply_version < FULL_SINCE => {}
+            Event::IndexCreated { collection_id, index_id } => {
+                index::created(step, &control, *collection_id, *index_id)?;
+            }
+            Event::IndexAltered { collection_id, index_id } => {
+                index::altered(step, &control, *collection_id, *index_id)?;
+            }
+            Event::IndexDropped { collection_id, index_id } => {
+                index::dropped(step, &control, *collection_id, *index_id)?;
+            }
             _ => {}
         }
     }
     Ok(())
 }
 
-/// Whether a change of this kind is told by what it left behind. Alterations and drops of collections are told where
-/// they are made, because of what was there before.
+/// Whether a change of this kind is told by what it left behind. Alterations and drops of collections, and changes of
+/// access, are told where they are made, because of what was there before.
 fn concerns(event: &Event) -> bool {
     matches!(
         event,
@@ -85,6 +104,9 @@ fn concerns(event: &Event) -> bool {
             | Event::AliasDropped { .. }
             | Event::LoadChanged { .. }
             | Event::LoadEnded { .. }
+            | Event::IndexCreated { .. }
+            | Event::IndexAltered { .. }
+            | Event::IndexDropped { .. }
     )
 }
 
@@ -101,9 +123,11 @@ struct Outgoing {
     payload: Vec<u8>,
     vchannels: Vec<String>,
     keys: Vec<ResourceKey>,
-    /// A collection or a database.
+    /// As `store.BroadcastTask` has it.
     subject_id: i64,
     takes_away: bool,
+    creates: bool,
+    ack_sync_up: bool,
 }
 
 impl Outgoing {
@@ -116,50 +140,87 @@ impl Outgoing {
             keys: Vec::new(),
             subject_id: 0,
             takes_away: false,
+            creates: false,
+            ack_sync_up: false,
         }
     }
 
     fn send(self, step: &mut Step<'_, '_>) -> Result<(), Refusal> {
-        let Outgoing { kind, properties, payload, vchannels, keys, subject_id, takes_away } = self;
-        let submit = Submit { message_type: kind.into(), payload, properties, vchannels, keys, ack_sync_up: false };
-        task::insert(step, &submit, &Origin::Own { subject_id, takes_away })?;
+        let Outgoing { kind, properties, payload, vchannels, keys, subject_id, takes_away, creates, ack_sync_up } =
+            self;
+        let submit = Submit { message_type: kind.into(), payload, properties, vchannels, keys, ack_sync_up };
+        task::insert(step, &submit, &Origin::Own { subject_id, takes_away, creates })?;
         Ok(())
     }
 }
 
-/// The tasks about a subject that nobody has begun with, the earliest first, and only so many of them.
-fn unbegun(read: &dyn Read, subject_id: i64) -> io::Result<Vec<store::BroadcastTask>> {
-    let mut found = Vec::new();
-    for ((_, id), _) in SUBJECT_BROADCASTS.page(read, &subject_id, None, MAX_LOOKED_AT_BROADCASTS)? {
-        let row = BROADCASTS.get(read, &id)?.ok_or_else(|| BROADCASTS.missing(&id))?;
-        if !row.begun {
-            found.push(row);
-        }
-    }
-    Ok(found)
+/// The tasks about a subject that nobody has begun with, the earliest first.
+struct Unbegun {
+    rows: Vec<store::BroadcastTask>,
+    /// There are no others: what is not here was begun with, or never was.
+    is_all: bool,
 }
 
-/// Takes back whatever of these types nobody has begun with; returns their tasks' headers.
+fn unbegun(step: &Step<'_, '_>, subject_id: i64) -> io::Result<Unbegun> {
+    let page = SUBJECT_BROADCASTS.page(step.txn, &subject_id, None, MAX_LOOKED_AT_BROADCASTS)?;
+    let is_all = page.len() < MAX_LOOKED_AT_BROADCASTS || step.apply_version < FULL_SINCE;
+    let mut rows = Vec::new();
+    for ((_, id), _) in page {
+        let row = BROADCASTS.get(step.txn, &id)?.ok_or_else(|| BROADCASTS.missing(&id))?;
+        if !row.begun {
+            rows.push(row);
+        }
+    }
+    Ok(Unbegun { rows, is_all })
+}
+
+fn is_of(row: &store::BroadcastTask, kinds: &[MessageType]) -> bool {
+    kinds.iter().any(|kind| i32::from(*kind) == row.message_type)
+}
+
+/// Takes back whatever of these types nobody has begun with; returns the tasks and their messages' headers.
+fn take_back<H: prost::Message + Default>(
+    step: &mut Step<'_, '_>,
+    subject_id: i64,
+    kinds: &[MessageType],
+    gives_way: impl Fn(&store::BroadcastTask, &H) -> bool,
+) -> Result<Vec<(store::BroadcastTask, H)>, Refusal> {
+    let mut taken = Vec::new();
+    for row in unbegun(step, subject_id)?.rows {
+        if !is_of(&row, kinds) {
+            continue;
+        }
+        let carried = BROADCAST_MESSAGES.get(step.txn, &row.id)?.unwrap_or_default();
+        let header = carried.properties.iter().find(|property| property.key == message::HEADER);
+        let header = header.and_then(|property| message::decoded::<H>(&property.value)).unwrap_or_default();
+        if gives_way(&row, &header) {
+            task::remove(step, &row)?;
+            taken.push((row, header));
+        }
+    }
+    Ok(taken)
+}
+
+/// As above, by what the header says; returns the headers.
 fn supersede<H: prost::Message + Default>(
     step: &mut Step<'_, '_>,
     subject_id: i64,
     kinds: &[MessageType],
     gives_way: impl Fn(&H) -> bool,
 ) -> Result<Vec<H>, Refusal> {
-    let mut headers = Vec::new();
-    for row in unbegun(step.txn, subject_id)? {
-        if !kinds.iter().any(|kind| i32::from(*kind) == row.message_type) {
-            continue;
-        }
-        let carried = BROADCAST_MESSAGES.get(step.txn, &row.id)?.unwrap_or_default();
-        let header = carried.properties.iter().find(|property| property.key == message::HEADER);
-        let header = header.and_then(|property| message::decoded::<H>(&property.value)).unwrap_or_default();
-        if gives_way(&header) {
-            task::remove(step, &row)?;
-            headers.push(header);
-        }
-    }
-    Ok(headers)
+    let taken = take_back(step, subject_id, kinds, |_, header: &H| gives_way(header))?;
+    Ok(taken.into_iter().map(|(_, header)| header).collect())
+}
+
+/// Takes back that something came to be, if nobody has begun with that; then nodes need not hear that it is gone.
+fn was_never_told<H: prost::Message + Default>(
+    step: &mut Step<'_, '_>,
+    subject_id: i64,
+    kind: MessageType,
+    is_it: impl Fn(&H) -> bool,
+) -> Result<bool, Refusal> {
+    // Messages that were not looked at may need it.
+    Ok(unbegun(step, subject_id)?.is_all && !supersede(step, subject_id, &[kind], is_it)?.is_empty())
 }
 
 /// Empty when the database is gone.

@@ -1,11 +1,17 @@
 //! To which other clusters the logs of this one are replicated, or from which one: a configuration that operators give
 //! to every cluster alike. What it must be is Milvus' rule, in Milvus' words.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod check;
+
+use std::cmp::Ordering;
+use std::collections::BTreeSet;
+use std::io;
 
 use prost::Message as _;
 use roost_raft::kv::Read;
 use serde::{Deserialize, Serialize};
+
+use check::{check, check_unchanged, is_target};
 
 use super::command::{BroadcastReply, Submit};
 use super::lock::ResourceKey;
@@ -34,53 +40,181 @@ pub struct UpdateReplication {
     pub force_promote: bool,
 }
 
+/// From this apply version on: a copy of another cluster takes its configuration from there, changes nothing of its own
+/// beside it, and is promoted alone; and pchannels may be added.
+const COPIES_SINCE: u32 = 7;
+
+/// What a log of a copy of another cluster has brought: a configuration that was given to the other one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReplicatedUpdate {
+    /// The other cluster's number.
+    pub broadcast_id: u64,
+    /// An encoded `common.ReplicateConfiguration`.
+    pub configuration: Vec<u8>,
+    /// All by which it comes.
+    pub vchannels: Vec<String>,
+    /// That by which it has come.
+    pub vchannel: String,
+    /// What this cluster is called in it.
+    pub cluster_id: String,
+}
+
 pub(super) fn update(step: &mut Step<'_, '_>, command: &UpdateReplication) -> Result<BroadcastReply, Refusal> {
     let UpdateReplication { configuration: bytes, cluster_id, force_promote } = command;
-    if bytes.len() > MAX_REPLICATION_BYTES {
-        let detail = format!("a configuration of {} bytes, at most {MAX_REPLICATION_BYTES}", bytes.len());
-        return Err(Rejection::ParameterTooLarge { detail }.into());
-    }
-    let configuration = ReplicateConfiguration::decode(bytes.as_slice())
-        .map_err(|error| Rejection::invalid(format!("the configuration cannot be read: {error}")))?;
+    let asked = decoded(bytes)?;
     let old = REPLICATION.get(step.txn, &())?;
     let before = old.as_ref().map(store::Replication::decoded).transpose()?;
-    let pchannels: Vec<String> = (0..pchannel::count(step.txn)?).map(pchannel_name).collect();
+    let was_secondary = old.is_some_and(|row| row.secondary);
+    let pchannels = pchannels(step.txn)?;
+    let since = step.apply_version >= COPIES_SINCE;
+    let configuration = match &before {
+        Some(before) if since && *force_promote => alone(asked, before, cluster_id, &pchannels)?,
+        _ => asked,
+    };
+    if since && before.as_ref() == Some(&configuration) {
+        return Ok(BroadcastReply::Replicated { changed: false });
+    }
     check(&configuration, cluster_id, &pchannels)?;
     if let Some(before) = &before {
-        check_unchanged(before, &configuration)?;
+        check_unchanged(before, &configuration, since)?;
     }
     let secondary = is_target(&configuration, cluster_id);
-    if *force_promote && (secondary || !old.as_ref().is_some_and(|row| row.secondary)) {
+    if *force_promote && (secondary || !was_secondary) {
         let detail = "force promote is only for a secondary cluster, and to a configuration in which it is none";
         return Err(Rejection::invalid(detail).into());
+    }
+    if since && was_secondary && !*force_promote {
+        return Err(Rejection::NotPrimary.into());
     }
     if before.as_ref() == Some(&configuration) {
         return Ok(BroadcastReply::Replicated { changed: false });
     }
-    let row = store::Replication { configuration: configuration.encode_to_vec(), secondary, updated_ms: step.now_ms };
+    let count = |configuration: &ReplicateConfiguration| {
+        configuration.clusters.iter().map(|cluster| cluster.pchannels.len()).max().unwrap_or(0)
+    };
+    let header = AlterReplicateConfigMessageHeader {
+        is_pchannel_increasing: before.as_ref().is_some_and(|before| count(before) < count(&configuration)),
+        replicate_configuration: Some(configuration.clone()),
+        force_promote: *force_promote,
+        ..AlterReplicateConfigMessageHeader::default()
+    };
+    put(step, &configuration, secondary)?;
+    announce(step, &header, &pchannels)?;
+    Ok(BroadcastReply::Replicated { changed: true })
+}
+
+pub(super) fn objection(
+    read: &dyn Read,
+    configuration: &ReplicateConfiguration,
+    own: &str,
+) -> io::Result<Option<Rejection>> {
+    Ok(check(configuration, own, &pchannels(read)?).err())
+}
+
+/// All that carry collections.
+fn pchannels(read: &dyn Read) -> io::Result<Vec<String>> {
+    Ok((0..pchannel::count(read)?).map(pchannel_name).collect())
+}
+
+fn decoded(bytes: &[u8]) -> Result<ReplicateConfiguration, Refusal> {
+    if bytes.len() > MAX_REPLICATION_BYTES {
+        let detail = format!("a configuration of {} bytes, at most {MAX_REPLICATION_BYTES}", bytes.len());
+        return Err(Rejection::ParameterTooLarge { detail }.into());
+    }
+    let unreadable = |error| Rejection::invalid(format!("the configuration cannot be read: {error}"));
+    Ok(ReplicateConfiguration::decode(bytes).map_err(unreadable)?)
+}
+
+/// What a copy that is promoted by force shall be: this cluster and nobody else, as it was if nothing is asked for.
+fn alone(
+    asked: ReplicateConfiguration,
+    before: &ReplicateConfiguration,
+    own: &str,
+    pchannels: &[String],
+) -> Result<ReplicateConfiguration, Rejection> {
+    let is_own = |cluster: &&MilvusCluster| cluster.cluster_id == own;
+    let cluster = match asked.clusters.as_slice() {
+        [] => before.clusters.iter().find(is_own).cloned().unwrap_or_default(),
+        [cluster] if is_own(&cluster) && asked.cross_cluster_topology.is_empty() => return Ok(asked),
+        _ => {
+            let detail =
+                "force promote makes this cluster stand alone: its configuration names no other and no topology";
+            return Err(Rejection::invalid(detail));
+        }
+    };
+    let cluster = MilvusCluster { pchannels: pchannels.to_vec(), ..cluster };
+    Ok(ReplicateConfiguration { clusters: vec![cluster], cross_cluster_topology: Vec::new() })
+}
+
+fn put(step: &mut Step<'_, '_>, configuration: &ReplicateConfiguration, secondary: bool) -> Result<(), Refusal> {
+    let configuration = configuration.encode_to_vec();
+    let row = store::Replication { configuration, secondary, updated_ms: step.now_ms, coming: None };
     REPLICATION.put(step.txn, &(), &row);
-    announce(step, configuration, &pchannels, *force_promote)?;
     pchannel::touch(step)?;
     step.events.push(Event::ReplicationChanged);
-    Ok(BroadcastReply::Replicated { changed: true })
+    Ok(())
+}
+
+/// When a configuration has come by all logs, it is this cluster's: whatever was replicated before stands before it.
+/// What has come already is a success.
+pub(super) fn replicated(step: &mut Step<'_, '_>, command: &ReplicatedUpdate) -> Result<BroadcastReply, Refusal> {
+    let ReplicatedUpdate { broadcast_id, configuration: bytes, vchannels, vchannel, cluster_id } = command;
+    let asked = decoded(bytes)?;
+    let Some(mut row) = REPLICATION.get(step.txn, &())? else { return Err(Rejection::NotSecondary.into()) };
+    let before = row.decoded()?;
+    // One that was taken out stands for itself again.
+    let configuration = match asked.clusters.iter().any(|cluster| cluster.cluster_id == *cluster_id) {
+        true => asked,
+        false => ReplicateConfiguration {
+            clusters: before.clusters.iter().filter(|cluster| cluster.cluster_id == *cluster_id).cloned().collect(),
+            cross_cluster_topology: Vec::new(),
+        },
+    };
+    if configuration == before {
+        return Ok(BroadcastReply::Replicated { changed: false });
+    }
+    if !row.secondary {
+        return Err(Rejection::NotSecondary.into());
+    }
+    if !vchannels.contains(vchannel) {
+        return Err(Rejection::invalid(format!("broadcast {broadcast_id} is not for vchannel {vchannel}")).into());
+    }
+    let pchannels = pchannels(step.txn)?;
+    if vchannels.len() > pchannels.len().saturating_add(1) {
+        let detail = format!("a configuration that comes by {} vchannels, expected one a pchannel", vchannels.len());
+        return Err(Rejection::invalid(detail).into());
+    }
+    check(&configuration, cluster_id, &pchannels)?;
+    let mut coming = row.coming.take().unwrap_or_default();
+    match coming.broadcast_id.cmp(broadcast_id) {
+        Ordering::Greater => return Ok(BroadcastReply::Replicated { changed: false }),
+        Ordering::Less => coming = store::ReplicatedConfiguration::default(),
+        Ordering::Equal => {}
+    }
+    let mut come: BTreeSet<String> = coming.vchannels.into_iter().collect();
+    come.insert(vchannel.clone());
+    if vchannels.iter().all(|one| come.contains(one)) {
+        let secondary = is_target(&configuration, cluster_id);
+        put(step, &configuration, secondary)?;
+        return Ok(BroadcastReply::Replicated { changed: true });
+    }
+    let vchannels = come.into_iter().collect();
+    let coming =
+        store::ReplicatedConfiguration { broadcast_id: *broadcast_id, configuration: bytes.clone(), vchannels };
+    REPLICATION.put(step.txn, &(), &store::Replication { coming: Some(coming), ..row });
+    Ok(BroadcastReply::Replicated { changed: false })
 }
 
 /// Every log learns of it, in the place of its own that separates what is replicated one way from the other.
 fn announce(
     step: &mut Step<'_, '_>,
-    configuration: ReplicateConfiguration,
+    header: &AlterReplicateConfigMessageHeader,
     pchannels: &[String],
-    force_promote: bool,
 ) -> Result<(), Refusal> {
     let streaming = STREAMING.get_or_default(step.txn, &())?;
     if !streaming.ever_enabled {
         return Ok(());
     }
-    let header = AlterReplicateConfigMessageHeader {
-        replicate_configuration: Some(configuration),
-        force_promote,
-        ..AlterReplicateConfigMessageHeader::default()
-    };
     // The control channel stands for its pchannel.
     let channel = |name: &String| match *name == streaming.control_channel {
         true => message::control_channel(name),
@@ -89,24 +223,37 @@ fn announce(
     let submit = Submit {
         message_type: MessageType::AlterReplicateConfig.into(),
         payload: AlterReplicateConfigMessageBody {}.encode_to_vec(),
-        properties: message::properties(MessageType::AlterReplicateConfig, &header),
+        properties: message::properties(MessageType::AlterReplicateConfig, header),
         vchannels: pchannels.iter().map(channel).collect(),
         keys: vec![ResourceKey::cluster(false)],
         ack_sync_up: false,
     };
-    task::insert(step, &submit, &Origin::Own { subject_id: 0, takes_away: false })?;
+    task::insert(step, &submit, &Origin::Own { subject_id: 0, takes_away: false, creates: false })?;
     Ok(())
 }
 
 /// Only a cluster that is nobody's copy may broadcast what callers want.
-pub(super) fn check_primary(read: &dyn Read) -> Result<(), Refusal> {
-    match REPLICATION.get(read, &())? {
-        Some(row) if row.secondary => {
-            let detail = "this cluster is a replica of another one, and only that one may broadcast".to_owned();
-            Err(Rejection::NotPermitted { detail }.into())
-        }
-        _ => Ok(()),
+pub(super) fn check_primary(step: &Step<'_, '_>) -> Result<(), Refusal> {
+    if !is_secondary(step)? {
+        return Ok(());
     }
+    if step.apply_version >= COPIES_SINCE {
+        return Err(Rejection::NotPrimary.into());
+    }
+    let detail = "this cluster is a replica of another one, and only that one may broadcast".to_owned();
+    Err(Rejection::NotPermitted { detail }.into())
+}
+
+/// Only such a cluster changes its catalogue and access.
+pub(in crate::state) fn check_may_change(step: &Step<'_, '_>) -> Result<(), Refusal> {
+    match step.apply_version >= COPIES_SINCE && is_secondary(step)? {
+        true => Err(Rejection::NotPrimary.into()),
+        false => Ok(()),
+    }
+}
+
+fn is_secondary(step: &Step<'_, '_>) -> Result<bool, Refusal> {
+    Ok(REPLICATION.get(step.txn, &())?.is_some_and(|row| row.secondary))
 }
 
 impl store::Replication {
@@ -114,168 +261,4 @@ impl store::Replication {
         ReplicateConfiguration::decode(self.configuration.as_slice())
             .map_err(|error| REPLICATION.corrupt(&REPLICATION.key(&()), &format!("configuration: {error}")))
     }
-}
-
-fn is_target(configuration: &ReplicateConfiguration, cluster: &str) -> bool {
-    configuration.cross_cluster_topology.iter().any(|edge| edge.target_cluster_id == cluster)
-}
-
-/// Everything that one configuration must be by itself. `pchannels`: this cluster's.
-pub(super) fn check(configuration: &ReplicateConfiguration, own: &str, pchannels: &[String]) -> Result<(), Rejection> {
-    let refuse = |detail: String| Err(Rejection::invalid(detail));
-    let clusters = &configuration.clusters;
-    let Some(first) = clusters.first() else { return refuse("clusters list cannot be empty".to_owned()) };
-    let (mut ids, mut uris) = (BTreeMap::new(), BTreeMap::new());
-    for (at, cluster) in clusters.iter().enumerate() {
-        let MilvusCluster { cluster_id: id, connection_param, pchannels } = cluster;
-        if id.is_empty() {
-            return refuse(format!("cluster at index {at} has empty clusterID"));
-        }
-        if id.contains([' ', '\t', '\n', '\r']) {
-            return refuse(format!("cluster at index {at} has clusterID '{id}' containing whitespace characters"));
-        }
-        let Some(connection) = connection_param else {
-            return refuse(format!("cluster '{id}' has nil connection_param"));
-        };
-        let uri = connection.uri.as_str();
-        if uri.is_empty() {
-            return refuse(format!("cluster '{id}' has empty URI"));
-        }
-        if !is_uri(uri) {
-            return refuse(format!("cluster '{id}' has invalid URI format: '{uri}'"));
-        }
-        if let Some(other) = uris.insert(uri, id) {
-            return refuse(format!(
-                "duplicate URI found: '{uri}' is used by both cluster '{other}' and cluster '{id}'"
-            ));
-        }
-        check_pchannels(id, pchannels)?;
-        if pchannels.len() != first.pchannels.len() {
-            let (count, expected, like) = (pchannels.len(), first.pchannels.len(), &first.cluster_id);
-            return refuse(format!(
-                "cluster '{id}' has {count} pchannels, but expected {expected} (same as cluster '{like}')"
-            ));
-        }
-        if ids.insert(id.as_str(), cluster).is_some() {
-            return refuse(format!("duplicate clusterID found: '{id}'"));
-        }
-    }
-    let Some(ours) = ids.get(own) else {
-        return refuse(format!("current Milvus cluster '{own}' must be included in the clusters list"));
-    };
-    let names = |list: &[String]| list.iter().cloned().collect::<BTreeSet<String>>();
-    if names(&ours.pchannels) != names(pchannels) {
-        return refuse(format!(
-            "current pchannels do not match the pchannels in the config, current pchannels: [{}], config pchannels: \
-             [{}]",
-            pchannels.join(" "),
-            ours.pchannels.join(" ")
-        ));
-    }
-    check_topology(configuration, &ids)
-}
-
-fn check_pchannels(cluster: &str, pchannels: &[String]) -> Result<(), Rejection> {
-    if pchannels.is_empty() {
-        return Err(Rejection::invalid(format!("cluster '{cluster}' has empty pchannels")));
-    }
-    let mut seen = BTreeSet::new();
-    for (at, name) in pchannels.iter().enumerate() {
-        if name.is_empty() {
-            return Err(Rejection::invalid(format!("cluster '{cluster}' has empty pchannel at index {at}")));
-        }
-        if !seen.insert(name) {
-            return Err(Rejection::invalid(format!("cluster '{cluster}' has duplicate pchannel: '{name}'")));
-        }
-    }
-    Ok(())
-}
-
-/// A star, if anything: one cluster is replicated to all others, and to nobody else.
-fn check_topology(
-    configuration: &ReplicateConfiguration,
-    clusters: &BTreeMap<&str, &MilvusCluster>,
-) -> Result<(), Rejection> {
-    let refuse = |detail: String| Err(Rejection::invalid(detail));
-    let edges = &configuration.cross_cluster_topology;
-    if edges.is_empty() {
-        return Ok(());
-    }
-    let mut seen = BTreeSet::new();
-    // By cluster: to how many it is replicated, and from how many.
-    let mut degrees: BTreeMap<&str, (usize, usize)> = clusters.keys().map(|id| (*id, (0, 0))).collect();
-    for (at, edge) in edges.iter().enumerate() {
-        let (source, target) = (edge.source_cluster_id.as_str(), edge.target_cluster_id.as_str());
-        match degrees.get_mut(source) {
-            Some((out, _)) => *out += 1,
-            None => {
-                return refuse(format!("topology at index {at} references non-existent source cluster: '{source}'"));
-            }
-        }
-        match degrees.get_mut(target) {
-            Some((_, into)) => *into += 1,
-            None => {
-                return refuse(format!("topology at index {at} references non-existent target cluster: '{target}'"));
-            }
-        }
-        if !seen.insert((source, target)) {
-            return refuse(format!("duplicate topology relationship found: '{source}->{target}'"));
-        }
-    }
-    let is_center = |degree: &(usize, usize)| *degree == (clusters.len() - 1, 0);
-    let mut centers = degrees.iter().filter(|(_, degree)| is_center(degree)).map(|(id, _)| *id);
-    let Some(center) = centers.next() else {
-        return refuse("no center node found, star topology must have exactly one center node".to_owned());
-    };
-    if centers.next().is_some() {
-        return refuse("multiple center nodes found, only one center node is allowed in star topology".to_owned());
-    }
-    let wrong = degrees.iter().find(|(id, degree)| **id != center && **degree != (0, 1));
-    match wrong {
-        Some((id, (out, into))) => {
-            refuse(format!("cluster '{id}' does not follow star topology pattern (in-degree={into}, out-degree={out})"))
-        }
-        None => Ok(()),
-    }
-}
-
-/// A cluster that stays is as it was.
-fn check_unchanged(old: &ReplicateConfiguration, new: &ReplicateConfiguration) -> Result<(), Rejection> {
-    let known: BTreeMap<&str, &MilvusCluster> =
-        old.clusters.iter().map(|cluster| (cluster.cluster_id.as_str(), cluster)).collect();
-    for cluster in &new.clusters {
-        let id = cluster.cluster_id.as_str();
-        let Some(before) = known.get(id) else { continue };
-        if before.pchannels != cluster.pchannels {
-            return Err(Rejection::invalid(format!(
-                "cluster '{id}' pchannels cannot be changed: current=[{}], incoming=[{}]",
-                before.pchannels.join(" "),
-                cluster.pchannels.join(" ")
-            )));
-        }
-        let connection = |cluster: &MilvusCluster| cluster.connection_param.clone().unwrap_or_default();
-        let (old, new) = (connection(before), connection(cluster));
-        if old.uri != new.uri {
-            return Err(Rejection::invalid(format!(
-                "cluster '{id}' connection_param.uri cannot be changed: current={}, incoming={}",
-                old.uri, new.uri
-            )));
-        }
-        if old.token != new.token {
-            return Err(Rejection::invalid(format!("cluster '{id}' connection_param.token cannot be changed")));
-        }
-    }
-    Ok(())
-}
-
-/// A scheme and something behind it, or an absolute path: what Milvus' parser takes.
-fn is_uri(text: &str) -> bool {
-    if text.chars().any(|letter| letter.is_control() || letter == ' ') {
-        return false;
-    }
-    let is_scheme = |scheme: &str| {
-        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte);
-        scheme.starts_with(|first: char| first.is_ascii_alphabetic()) && scheme.bytes().all(plain)
-    };
-    text.starts_with('/') || text.split_once(':').is_some_and(|(scheme, rest)| is_scheme(scheme) && !rest.is_empty())
 }

@@ -3,26 +3,34 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 
-use roost_raft::kv::Txn;
+use roost_raft::kv::{Read, Txn};
 
 use super::command::{Acked, BroadcastReply, Submit};
+use super::message::pchannel_of;
 use super::{lock, replicate};
 use crate::error::Rejection;
 use crate::pb::store::{self, BroadcastState};
 use crate::state::event::Event;
-use crate::state::id;
 use crate::state::limits::{
-    MAX_BROADCAST_BYTES, MAX_BROADCAST_CHANNELS, MAX_BROADCAST_NAME_BYTES, MAX_CHECKPOINT_BYTES, MAX_NAMED_BROADCASTS,
-    MAX_PENDING_BROADCASTS, MAX_PENDING_BYTES, MAX_PROPERTIES, MAX_RESOURCE_KEYS, MAX_TOMBSTONES,
+    MAX_BROADCAST_BYTES, MAX_BROADCAST_CHANNELS, MAX_BROADCAST_NAME_BYTES, MAX_CHECKPOINT_BYTES, MAX_CONSUMED_CHANNELS,
+    MAX_NAMED_BROADCASTS, MAX_PENDING_BROADCASTS, MAX_PENDING_BYTES, MAX_PROPERTIES, MAX_RESOURCE_KEYS, MAX_TOMBSTONES,
 };
 use crate::state::step::{Refusal, Step};
 use crate::state::tables::{BROADCAST_MESSAGES, BROADCAST_STATES, BROADCAST_TOTALS, BROADCASTS, SUBJECT_BROADCASTS};
+use crate::state::{channel, id, pchannel};
 
 type Answer = Result<BroadcastReply, Refusal>;
 
+/// From this apply version on a caller's vchannels must be on pchannels of this cluster, those that acknowledge one by
+/// one are fewer, and the task that has just ended is not the one to be forgotten.
+const CHECKED_SINCE: u32 = 7;
+
 pub(super) fn submit(step: &mut Step<'_, '_>, command: &Submit) -> Answer {
     check(command)?;
-    replicate::check_primary(step.txn)?;
+    replicate::check_primary(step)?;
+    if step.apply_version >= CHECKED_SINCE {
+        check_channels(step.txn, command)?;
+    }
     let id = insert(step, command, &Origin::Caller)?;
     Ok(BroadcastReply::Submitted { id })
 }
@@ -54,6 +62,24 @@ fn check(command: &Submit) -> Result<(), Rejection> {
     Ok(())
 }
 
+/// To one that nobody will ever own the message would be on its way for ever, with all that it holds.
+fn check_channels(read: &dyn Read, command: &Submit) -> Result<(), Refusal> {
+    let count = command.vchannels.len();
+    if command.ack_sync_up && count > MAX_CONSUMED_CHANNELS {
+        let detail = format!("{count} vchannels that acknowledge by themselves, at most {MAX_CONSUMED_CHANNELS}");
+        return Err(Rejection::invalid(detail).into());
+    }
+    let pchannels = pchannel::count(read)?;
+    let is_there = |vchannel: &&String| channel::number(pchannel_of(vchannel)).is_some_and(|number| number < pchannels);
+    match command.vchannels.iter().find(|vchannel| !is_there(vchannel)) {
+        Some(vchannel) => {
+            let (vchannel, pchannel) = (vchannel.escape_debug(), pchannel_of(vchannel).escape_debug());
+            Err(Rejection::invalid(format!("vchannel {vchannel}: there is no pchannel {pchannel}")).into())
+        }
+        None => Ok(()),
+    }
+}
+
 fn size(payload: &[u8], properties: &[(String, String)]) -> usize {
     payload.len() + properties.iter().map(|(key, value)| key.len() + value.len()).sum::<usize>()
 }
@@ -64,18 +90,20 @@ pub(super) enum Origin {
     Caller,
     /// A change of ours.
     Own {
-        /// The collection or database that it is about; 0 for neither.
+        /// What it is about, as `store.BroadcastTask` has it.
         subject_id: i64,
         /// It takes something away, of which there is so much and no more: it is accepted beyond the limits.
         takes_away: bool,
+        /// It tells of something that was not there before.
+        creates: bool,
     },
 }
 
 /// Writes a new task.
 pub(super) fn insert(step: &mut Step<'_, '_>, command: &Submit, origin: &Origin) -> Result<i64, Refusal> {
-    let (own, subject_id, takes_away) = match *origin {
-        Origin::Caller => (false, 0, false),
-        Origin::Own { subject_id, takes_away } => (true, subject_id, takes_away),
+    let (own, subject_id, takes_away, creates) = match *origin {
+        Origin::Caller => (false, 0, false, false),
+        Origin::Own { subject_id, takes_away, creates } => (true, subject_id, takes_away, creates),
     };
     let bytes = size(&command.payload, &command.properties) as u64;
     let mut totals = BROADCAST_TOTALS.get_or_default(step.txn, &())?;
@@ -105,6 +133,7 @@ pub(super) fn insert(step: &mut Step<'_, '_>, command: &Submit, origin: &Origin)
         created_ms: step.now_ms,
         tombstone_ms: 0,
         own,
+        creates,
     };
     let property = |(key, value): &(String, String)| store::Property { key: key.clone(), value: value.clone() };
     let message = store::BroadcastMessage {
@@ -230,9 +259,11 @@ fn end(step: &mut Step<'_, '_>, mut row: store::BroadcastTask) -> Result<(), Ref
     BROADCAST_TOTALS.put(step.txn, &(), &totals);
     step.events.push(Event::BroadcastChanged { id });
     if totals.tombstones > MAX_TOMBSTONES {
-        let oldest = BROADCAST_STATES.page(step.txn, &state_key(BroadcastState::Tombstone), None, 1)?;
-        for ((_, id), _) in oldest {
-            forget(step, id)?;
+        let first = BROADCAST_STATES.page(step.txn, &state_key(BroadcastState::Tombstone), None, 2)?;
+        // Its caller may not have looked yet, however long it waited for its turn.
+        let may_go = |of: i64| of != id || step.apply_version < CHECKED_SINCE;
+        if let Some(((_, oldest), _)) = first.into_iter().find(|((_, of), _)| may_go(*of)) {
+            forget(step, oldest)?;
         }
     }
     Ok(())

@@ -1,6 +1,6 @@
 //! What concerns no vchannel: databases, aliases, and what is loaded. It goes to the control channel alone.
 
-use super::{Outgoing, database_name, pairs, supersede};
+use super::{Outgoing, database_name, pairs, supersede, was_never_told};
 use crate::pb::messages::{
     AlterAliasMessageBody, AlterAliasMessageHeader, AlterDatabaseMessageBody, AlterDatabaseMessageHeader,
     AlterLoadConfigMessageBody, AlterLoadConfigMessageHeader, CreateDatabaseMessageBody, CreateDatabaseMessageHeader,
@@ -37,9 +37,7 @@ pub(super) fn database_altered(step: &mut Step<'_, '_>, control: &str, id: i64, 
 
 pub(super) fn database_dropped(step: &mut Step<'_, '_>, control: &str, id: i64, name: &str) -> Result<(), Refusal> {
     supersede(step, id, &[MessageType::AlterDatabase], |_: &AlterDatabaseMessageHeader| true)?;
-    let creation = [MessageType::CreateDatabase];
-    if !supersede(step, id, &creation, |_: &CreateDatabaseMessageHeader| true)?.is_empty() {
-        // Nodes have not heard of it.
+    if was_never_told(step, id, MessageType::CreateDatabase, |_: &CreateDatabaseMessageHeader| true)? {
         return Ok(());
     }
     let header = DropDatabaseMessageHeader { db_name: name.to_owned(), db_id: id };
@@ -76,8 +74,7 @@ pub(super) fn alias_dropped(
 ) -> Result<(), Refusal> {
     let database = database_name(step.txn, database_id)?;
     let creation = |header: &AlterAliasMessageHeader| header.alias == alias;
-    if !supersede(step, collection_id, &[MessageType::AlterAlias], creation)?.is_empty() {
-        // Nodes have not heard of it.
+    if was_never_told(step, collection_id, MessageType::AlterAlias, creation)? {
         return Ok(());
     }
     let header = DropAliasMessageHeader { db_id: database_id, db_name: database.clone(), alias: alias.to_owned() };
@@ -86,7 +83,7 @@ pub(super) fn alias_dropped(
 }
 
 /// To the control channel, and nobody else may change the collection at the same time.
-fn of_load(
+pub(super) fn of_collection(
     step: &Step<'_, '_>,
     mut outgoing: Outgoing,
     control: &str,
@@ -126,7 +123,7 @@ pub(super) fn load_changed(step: &mut Step<'_, '_>, control: &str, collection_id
         ..AlterLoadConfigMessageHeader::default()
     };
     let outgoing = Outgoing::new(MessageType::AlterLoadConfig, &header, &AlterLoadConfigMessageBody {});
-    of_load(step, outgoing, control, collection_id)?.map_or(Ok(()), |outgoing| outgoing.send(step))
+    of_collection(step, outgoing, control, collection_id)?.map_or(Ok(()), |outgoing| outgoing.send(step))
 }
 
 pub(super) fn load_ended(step: &mut Step<'_, '_>, control: &str, collection_id: i64) -> Result<(), Refusal> {
@@ -134,7 +131,7 @@ pub(super) fn load_ended(step: &mut Step<'_, '_>, control: &str, collection_id: 
     let db_id = COLLECTIONS.get(step.txn, &collection_id)?.map_or(0, |row| row.database_id);
     let header = DropLoadConfigMessageHeader { db_id, collection_id };
     let outgoing = Outgoing::new(MessageType::DropLoadConfig, &header, &DropLoadConfigMessageBody {});
-    match of_load(step, outgoing, control, collection_id)? {
+    match of_collection(step, outgoing, control, collection_id)? {
         Some(outgoing) => Outgoing { takes_away: true, ..outgoing }.send(step),
         None => Ok(()),
     }

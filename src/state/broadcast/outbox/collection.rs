@@ -2,7 +2,9 @@
 
 use prost_types::FieldMask;
 
-use super::{Outgoing, control_channel, database_name, pairs, supersede, unbegun};
+use super::{
+    FULL_SINCE, Outgoing, Unbegun, control_channel, database_name, is_of, pairs, supersede, unbegun, was_never_told,
+};
 use crate::pb::common::{ConsistencyLevel, MsgBase, MsgType};
 use crate::pb::messages::{
     AlterCollectionMessageBody, AlterCollectionMessageHeader, AlterCollectionMessageUpdates,
@@ -67,10 +69,15 @@ pub(super) fn created(step: &mut Step<'_, '_>, control: &str, id: i64) -> Result
 /// Before the rows go. What nobody has begun with goes with them; if that is the creation, nodes have nothing to drop.
 pub(in crate::state) fn dropped(step: &mut Step<'_, '_>, row: &store::Collection) -> Result<(), Refusal> {
     let Some(control) = control_channel(step.txn)? else { return Ok(()) };
-    let mut never_seen = false;
-    for earlier in unbegun(step.txn, row.id)? {
-        never_seen |= earlier.message_type == i32::from(MessageType::CreateCollection);
-        task::remove(step, &earlier)?;
+    let Unbegun { rows, is_all } = unbegun(step, row.id)?;
+    let is_creation = |earlier: &store::BroadcastTask| is_of(earlier, &[MessageType::CreateCollection]);
+    let never_seen = is_all && rows.iter().any(is_creation);
+    for earlier in rows {
+        // What was not looked at needs the creation; and a drop does not name aliases that nodes know.
+        let is_needed = is_creation(&earlier) || is_of(&earlier, &[MessageType::DropAlias]);
+        if never_seen || !is_needed || step.apply_version < FULL_SINCE {
+            task::remove(step, &earlier)?;
+        }
     }
     if never_seen {
         return Ok(());
@@ -168,7 +175,9 @@ pub(super) fn truncated(step: &mut Step<'_, '_>, control: &str, id: i64) -> Resu
     let database = database_name(step.txn, row.database_id)?;
     let header = TruncateCollectionMessageHeader { db_id: row.database_id, collection_id: id, segment_ids: Vec::new() };
     let outgoing = Outgoing::new(MessageType::TruncateCollection, &header, &TruncateCollectionMessageBody {});
-    addressed(outgoing, control, &database, &row).send(step)
+    // As Milvus has it: over when nodes have consumed it, not when it is in the logs.
+    let ack_sync_up = step.apply_version >= FULL_SINCE;
+    Outgoing { ack_sync_up, ..addressed(outgoing, control, &database, &row) }.send(step)
 }
 
 pub(super) fn partition_created(
@@ -202,8 +211,7 @@ pub(super) fn partition_dropped(
 ) -> Result<(), Refusal> {
     let Some(row) = COLLECTIONS.get(step.txn, &collection_id)? else { return Ok(()) };
     let creation = |header: &CreatePartitionMessageHeader| header.partition_id == partition_id;
-    if !supersede(step, collection_id, &[MessageType::CreatePartition], creation)?.is_empty() {
-        // Nodes have not heard of it.
+    if was_never_told(step, collection_id, MessageType::CreatePartition, creation)? {
         return Ok(());
     }
     let database = database_name(step.txn, row.database_id)?;

@@ -95,7 +95,12 @@ fn bad_submissions_leave_nothing() {
     let mut many = submit(&["a"], &[]);
     many.keys = (0..65).map(|n| ResourceKey::new(ResourceDomain::Privilege, n.to_string(), true)).collect();
     let big = Submit { payload: vec![0; MAX_BROADCAST_BYTES], ..submit(&["a"], &[]) };
+    let some: Vec<String> = (0..1025).map(|n| format!("by-dev-rootcoord-dml_0_7v{n}")).collect();
+    let consumed = Submit { vchannels: some, ack_sync_up: true, ..submit(&[], &[]) };
     let bad = [
+        consumed,
+        submit(&["by-dev-rootcoord-dml_16_7v0"], &[]),
+        submit(&["a", "elsewhere_7v0"], &[]),
         submit(&[], &[]),
         submit(&["a", "a"], &[]),
         submit(&[""], &[]),
@@ -126,30 +131,37 @@ fn set_totals(world: &mut World, totals: crate::pb::store::BroadcastTotals) {
 #[test]
 fn the_tables_do_not_grow_without_bound() {
     let mut world = World::default();
-    let ids: Vec<i64> = (0..2).map(|n| world.submitted(submit(&[&format!("v{n}")], &[]))).collect();
+    let ids: Vec<i64> = ["a", "b", "c"].map(|name| world.submitted(submit(&[name], &[]))).to_vec();
     let mut totals = world.view().broadcasts().totals().unwrap();
     world.begun(&ids);
-    world.broadcast(acked(ids[0], &["v0"], true));
+    world.broadcast(acked(ids[1], &["b"], true));
     totals.pending = MAX_PENDING_BROADCASTS;
     totals.tombstones = MAX_TOMBSTONES;
     set_totals(&mut world, totals);
     let rejection = world.rejected(command(BroadcastCommand::Submit(submit(&["a"], &[]))));
     assert!(rejection.reason().contains("wait for streaming nodes"), "{}", rejection.reason());
-    world.broadcast(acked(ids[1], &["v1"], true));
-    assert_eq!(world.view().broadcasts().ids(BroadcastState::Tombstone, None, 9).unwrap(), [ids[1]]);
+    world.broadcast(acked(ids[0], &["a"], true));
+    let remembered = |world: &World| world.view().broadcasts().ids(BroadcastState::Tombstone, None, 9).unwrap();
+    assert_eq!(remembered(&world), [ids[0]], "what has just ended stays, though it is the oldest");
+    world.broadcast(acked(ids[2], &["c"], true));
+    assert_eq!(remembered(&world), [ids[2]]);
     assert_eq!(world.view().broadcasts().totals().unwrap().tombstones, MAX_TOMBSTONES);
 }
 
 #[test]
 fn every_copy_says_which_broadcast_it_is_and_for_whom() {
     let mut world = World::default();
-    let id = world.submitted(submit(&["a_1v0", "b_1v1"], &collection("c")));
+    let id = world.submitted(submit(&["a", "b"], &collection("c")));
     let view = world.view().broadcasts();
     let (task, carried) = (view.task(id).unwrap().unwrap(), view.message(id).unwrap().unwrap());
-    let copy = message::copy_for(&task, &carried, "b_1v1");
-    assert_eq!(copy, message::copy_for(&task, &carried, "b_1v1"));
+    let original = message::Original::new(&task, &carried);
+    let copy = original.copy_for(&vchannel("b"));
+    assert_eq!(copy, message::Original::new(&task, &carried).copy_for(&vchannel("b")));
     assert_eq!((copy.payload.as_slice(), copy.properties["_t"].as_str()), ([1, 2, 3].as_slice(), "5"));
-    assert_eq!(copy.properties[message::VCHANNEL], "b_1v1");
+    assert_eq!(copy.properties[message::VCHANNEL], vchannel("b"));
+    let added = message::BROADCAST_HEADER.len() + message::VCHANNEL.len() + vchannel("b").len();
+    let bytes: usize = copy.properties.iter().map(|(key, value)| key.len() + value.len()).sum();
+    assert_eq!(original.copy_bytes(), copy.payload.len() + bytes - added);
     let header: BroadcastHeader = message::decoded(&copy.properties[message::BROADCAST_HEADER]).unwrap();
     assert_eq!((header.broadcast_id, header.vchannels.len()), (id.unsigned_abs(), 2));
     assert_eq!(header.resource_keys.len(), 3);

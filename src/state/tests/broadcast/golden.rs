@@ -4,15 +4,15 @@ use prost::Message;
 
 use super::*;
 use crate::pb::store;
-use crate::state::broadcast::{LockName, UpdateReplication};
+use crate::state::broadcast::{LockName, ReplicatedUpdate, UpdateReplication};
 use crate::state::tests::golden::check;
 
 #[test]
 fn entries() {
     let found: Vec<_> = [
-        ("submit", BroadcastCommand::Submit(submit(&["a"], &collection("c")))),
+        ("submit", BroadcastCommand::Submit(Submit { vchannels: vec!["a".into()], ..submit(&[], &collection("c")) })),
         ("begin", BroadcastCommand::Begin { ids: vec![300] }),
-        ("acked", acked(300, &["a"], true)),
+        ("acked", BroadcastCommand::Acked(Acked { id: 300, checkpoints: vec![("a".into(), vec![7])], finish: true })),
         ("finish", BroadcastCommand::Finish { id: 300 }),
         ("abandon", BroadcastCommand::Abandon { id: 300 }),
         ("sweep", BroadcastCommand::Sweep { ids: vec![300] }),
@@ -22,6 +22,16 @@ fn entries() {
                 configuration: vec![1],
                 cluster_id: "c".into(),
                 force_promote: true,
+            }),
+        ),
+        (
+            "replicated",
+            BroadcastCommand::Replicated(ReplicatedUpdate {
+                broadcast_id: 300,
+                configuration: vec![1],
+                vchannels: vec!["a".into(), "b".into()],
+                vchannel: "a".into(),
+                cluster_id: "c".into(),
             }),
         ),
     ]
@@ -66,11 +76,16 @@ fn keys_and_rows() {
         created_ms: START_MS,
         tombstone_ms: START_MS + 1,
         own: true,
+        creates: false,
     };
+    let creation = store::BroadcastTask { creates: true, subject_id: -2, ..task.clone() };
     let property = store::Property { key: "k".into(), value: "v".into() };
     let message = store::BroadcastMessage { payload: vec![1], properties: vec![property] };
     let totals = store::BroadcastTotals { pending: 1, pending_bytes: 2, tombstones: 3 };
-    let replication = store::Replication { configuration: vec![1], secondary: true, updated_ms: 2 };
+    let replication = store::Replication { configuration: vec![1], secondary: true, updated_ms: 2, coming: None };
+    let coming =
+        store::ReplicatedConfiguration { broadcast_id: 300, configuration: vec![1], vchannels: vec!["v".into()] };
+    let coming = store::Replication { coming: Some(coming), ..replication.clone() };
     let name = LockName { domain: 2, key: "d:c".into() };
     let found = [
         ("broadcast key", tables::BROADCASTS.key(&258)),
@@ -84,6 +99,9 @@ fn keys_and_rows() {
         ("totals", totals.encode_to_vec()),
         ("replication key", tables::REPLICATION.key(&())),
         ("replication", replication.encode_to_vec()),
+        ("creation", creation.encode_to_vec()),
+        ("a named subject's key", tables::SUBJECT_BROADCASTS.key(&(-2, 258))),
+        ("replication that changes", coming.encode_to_vec()),
     ];
     check(&found, ROWS);
 }
@@ -100,6 +118,7 @@ const ENTRIES: &[(&str, &str)] = &[
     ("abandon", "01010004726f6f740f3132372e302e302e313a34303030301304fb5802"),
     ("sweep", "01010004726f6f740f3132372e302e302e313a3430303030130501fb5802"),
     ("replicate", "01010004726f6f740f3132372e302e302e313a343030303013060101016301"),
+    ("replicated", "01010004726f6f740f3132372e302e302e313a34303030301307fb2c010101020161016201610163"),
 ];
 
 const REPLIES: &[(&str, &str)] = &[
@@ -127,4 +146,11 @@ const ROWS: &[(&str, &str)] = &[
     ("totals", "080110021803"),
     ("replication key", "c8"),
     ("replication", "0a010110011802"),
+    (
+        "creation",
+        "08ac021005180520012a080a017610011a0101320708031201641801380140feffffffffffffffff014806509887fe8eb5\
+         32589987fe8eb53260016801",
+    ),
+    ("a named subject's key", "c47ffffffffffffffe8000000000000102"),
+    ("replication that changes", "0a010110011802220908ac021201011a0176"),
 ];

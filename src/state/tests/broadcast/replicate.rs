@@ -3,9 +3,11 @@
 use prost::Message;
 
 use super::*;
+use crate::error::Rejection;
 use crate::pb::common::{ConnectionParam, CrossClusterTopology, MilvusCluster, ReplicateConfiguration};
-use crate::pb::messages::MessageType;
-use crate::state::broadcast::UpdateReplication;
+use crate::pb::messages::{AlterReplicateConfigMessageHeader, MessageType};
+use crate::state::broadcast::{ReplicatedUpdate, UpdateReplication, message};
+use crate::state::tests::access::{create_role, root};
 
 fn cluster(id: &str, channels: usize) -> MilvusCluster {
     let prefix = if id == "own" { "by-dev-rootcoord-dml".to_owned() } else { id.to_owned() };
@@ -51,16 +53,126 @@ fn a_configuration_is_a_fact() {
     assert_eq!(world.count(0xC0), 0, "no streaming node was ever there");
 }
 
+/// This cluster and nobody else, on so many pchannels.
+fn alone(channels: usize) -> ReplicateConfiguration {
+    ReplicateConfiguration { clusters: vec![cluster("own", channels)], cross_cluster_topology: Vec::new() }
+}
+
 #[test]
-fn a_secondary_takes_no_broadcasts_of_callers_until_it_is_promoted() {
+fn a_secondary_changes_nothing_of_its_own_until_it_is_promoted() {
     let mut world = World::default();
-    world.rejected(update(&configuration(FROM_OWN), true));
+    world.run(Command::CreateCollection(create_collection("", "c")));
+    let id = world.view().collection(1, "c").unwrap().unwrap().id;
+    world.rejected(update(&alone(16), true));
     world.run(update(&configuration(FROM_B), false));
-    let refused = world.rejected(command(BroadcastCommand::Submit(submit(&["a"], &[]))));
-    assert!(refused.reason().contains("replica of another"), "{}", refused.reason());
-    world.rejected(update(&configuration(FROM_B), true));
-    assert_eq!(world.run(update(&configuration(&[]), true)), replicated(true));
+    let load = Command::Load(LoadCommand::Collection(load_of(id)));
+    let changes = [
+        command(BroadcastCommand::Submit(submit(&["a"], &[]))),
+        create_database("d"),
+        alter_database("default", &[("k", "v")], &[]),
+        drop_database("d"),
+        Command::CreateCollection(create_collection("", "d")),
+        alter("c", &[("k", "v")], &[]),
+        change(CollectionChange::Settings(alter_settings("c", "d"))),
+        drop_collection("", "c"),
+        create_partition("c", "p"),
+        drop_partition("c", "p"),
+        create_alias("", "a", "c"),
+        Command::Index(IndexCommand::Create(index_of(id, 101, "i"))),
+        load.clone(),
+        Command::Access(create_role("r")),
+    ];
+    let before = world.facts();
+    for asked in &changes {
+        assert_eq!(world.rejected(asked.clone()), Rejection::NotPrimary, "{asked}");
+    }
+    assert_eq!(world.facts(), before);
+    // What is not of the catalogue goes on.
+    world.run(alloc(1)).into_result().unwrap();
+    world.run(erase_collection(id)).into_result().unwrap();
+    world.access(root());
+    // Promoted it is alone, and what it is told again is done already.
+    for other in [configuration(FROM_B), configuration(&[]), alone(15)] {
+        world.rejected(update(&other, true));
+    }
+    assert_eq!(world.run(update(&ReplicateConfiguration::default(), true)), replicated(true));
+    assert_eq!(world.run(update(&ReplicateConfiguration::default(), true)), replicated(false));
+    assert_eq!(world.run(update(&alone(16), true)), replicated(false));
+    let row = world.view().broadcasts().replication().unwrap().unwrap();
+    assert_eq!((row.decoded().unwrap(), row.secondary), (alone(16), false));
     world.submitted(submit(&["a"], &[]));
+    world.run(Command::Access(create_role("r"))).into_result().unwrap();
+}
+
+fn come(configuration: &ReplicateConfiguration, broadcast_id: u64, channel: &str) -> Command {
+    command(BroadcastCommand::Replicated(ReplicatedUpdate {
+        broadcast_id,
+        configuration: configuration.encode_to_vec(),
+        vchannels: vec![vchannel("a"), vchannel("b")],
+        vchannel: vchannel(channel),
+        cluster_id: "own".into(),
+    }))
+}
+
+#[test]
+fn roles_are_switched_when_the_configuration_has_come_by_all_logs() {
+    let mut world = World::default();
+    assert_eq!(world.rejected(come(&configuration(FROM_OWN), 7, "a")), Rejection::NotSecondary);
+    world.run(update(&configuration(FROM_B), false));
+    let switched = configuration(FROM_OWN);
+    assert_eq!(world.rejected(update(&switched, false)), Rejection::NotPrimary, "it comes by the logs");
+    let is_secondary = |world: &World| world.view().broadcasts().replication().unwrap().unwrap().secondary;
+    assert_eq!(world.run(come(&switched, 7, "a")), replicated(false));
+    assert_eq!(world.run(come(&switched, 7, "a")), replicated(false), "again");
+    world.rejected(come(&switched, 7, "c"));
+    // A newer one takes its place, and an older one is void.
+    assert_eq!(world.run(come(&switched, 9, "b")), replicated(false));
+    assert_eq!(world.run(come(&switched, 7, "b")), replicated(false));
+    assert!(is_secondary(&world));
+    assert_eq!(world.run(come(&switched, 9, "a")), replicated(true));
+    assert!(!is_secondary(&world));
+    assert_eq!(world.run(come(&switched, 9, "b")), replicated(false), "a late copy");
+    assert_eq!(world.rejected(come(&configuration(FROM_B), 9, "b")), Rejection::NotSecondary);
+    world.run(create_database("d")).into_result().unwrap();
+    // And back, by a word of the operator, for this cluster is the first one now.
+    assert_eq!(world.run(update(&configuration(FROM_B), false)), replicated(true));
+    assert_eq!(world.rejected(create_database("e")), Rejection::NotPrimary);
+}
+
+#[test]
+fn a_copy_that_is_taken_out_stands_for_itself() {
+    let mut world = World::default();
+    world.run(update(&configuration(FROM_B), false));
+    let without = ReplicateConfiguration {
+        clusters: vec![cluster("b", 16), cluster("c", 16)],
+        cross_cluster_topology: vec![edge("b", "c")],
+    };
+    world.run(come(&without, 1, "a"));
+    assert_eq!(world.run(come(&without, 1, "b")), replicated(true));
+    let row = world.view().broadcasts().replication().unwrap().unwrap();
+    assert_eq!((row.decoded().unwrap(), row.secondary), (alone(16), false));
+}
+
+#[test]
+fn pchannels_may_be_added_under_a_configuration() {
+    let mut world = World::default();
+    super::outbox::enable(&mut world);
+    world.run(update(&configuration(FROM_OWN), false));
+    world.run(Command::PChannel(PChannelCommand::Add { names: (0..18).map(pchannel_name).collect() }));
+    assert!(world.rejected(update(&configuration(&[]), false)).reason().contains("current pchannels do not match"));
+    let grown = ReplicateConfiguration {
+        clusters: vec![cluster("own", 18), cluster("b", 18), cluster("c", 18)],
+        ..configuration(FROM_OWN)
+    };
+    assert_eq!(world.run(update(&grown, false)), replicated(true));
+    let tasks = world.view().broadcasts().tasks(None, 9).unwrap();
+    let says = |id| {
+        let carried = world.view().broadcasts().message(id).unwrap().unwrap();
+        let header = carried.properties.into_iter().find(|property| property.key == message::HEADER).unwrap();
+        let header: AlterReplicateConfigMessageHeader = message::decoded(&header.value).unwrap();
+        header.is_pchannel_increasing
+    };
+    assert_eq!((says(tasks[0].id), says(tasks[1].id), tasks[1].channels.len()), (false, true, 18));
 }
 
 #[test]
