@@ -1,4 +1,4 @@
-//! `roostctl broadcast list|show`.
+//! `roostctl broadcast list|show|abandon`.
 
 use clap::Subcommand;
 use serde::Serialize;
@@ -6,15 +6,18 @@ use serde::Serialize;
 use super::Context;
 use super::channel::client;
 use super::exit::{Failure, one_line};
-use super::output::{Report, facts, or_dash, table};
+use super::output::{Done, Report, facts, or_dash, table};
 use crate::pb::roost_streaming::{
-    Broadcast, BroadcastChannel, DescribeBroadcastRequest, DescribeBroadcastResponse, ListBroadcastsRequest,
+    AbandonBroadcastRequest, Broadcast, BroadcastChannel, DescribeBroadcastRequest, DescribeBroadcastResponse,
+    ListBroadcastsRequest,
 };
 
 const LIST_JSON: &str = "JSON: {\"pending\", \"tombstones\", \"broadcasts\": [{\"id\", \"type\", \"state\", \"begun\", \
     \"own\", \"channels\", \"acked\", \"waits_for\", \"bytes\", \"created_ms\", \"finished_ms\"}]}; counts of all";
 const SHOW_JSON: &str = "JSON: as in list, and \"resource_keys\", \"attempts\", \"error\", \"ack_sync_up\", \
     \"vchannels\": [{\"vchannel\", \"pchannel\", \"acked\", \"message_id\", \"time_tick\"}]";
+
+const ABANDON_JSON: &str = "JSON: {\"kind\": \"broadcast\", \"name\", \"done\"}";
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
@@ -31,12 +34,16 @@ pub enum Command {
     /// Show one broadcast: who has it, what it waits for, what went wrong
     #[command(after_help = SHOW_JSON)]
     Show { id: i64 },
+    /// Take back what a caller wants broadcast and nobody has begun with
+    #[command(after_help = ABANDON_JSON)]
+    Abandon { id: i64 },
 }
 
 pub async fn run(context: &Context, command: Command) -> Result<(), Failure> {
     match command {
         Command::List { finished, after } => list(context, finished, after).await,
         Command::Show { id } => show(context, id).await,
+        Command::Abandon { id } => abandon(context, id).await,
     }
 }
 
@@ -55,6 +62,17 @@ async fn show(context: &Context, id: i64) -> Result<(), Failure> {
     let request = DescribeBroadcastRequest { id };
     let rpc = session.of(request, |channel, request| async move { client(channel).describe_broadcast(request).await });
     context.output.print(&Shown::from(rpc.await?))
+}
+
+async fn abandon(context: &Context, id: i64) -> Result<(), Failure> {
+    let session = context.dialer.with_leader().await?;
+    let asked = AbandonBroadcastRequest { id };
+    let rpc = session.of(asked, |channel, request| async move { client(channel).abandon_broadcast(request).await });
+    if !rpc.await?.changed {
+        let why = "it has begun, is over, or is of the catalogue";
+        return Err(Failure::Failed(format!("broadcast {id} stays: {why}")));
+    }
+    context.output.print(&Done { kind: "broadcast", name: &id.to_string(), done: "is taken back" })
 }
 
 #[derive(Debug, Serialize)]

@@ -77,7 +77,7 @@ const ROUTES: &[(&str, Route, &[&str])] = &[
     (STREAMING_ASSIGNMENT, Route::Log, &["UpdateWALBalancePolicy", "UpdateReplicateConfiguration"]),
     // The leader's balancer.
     ("roost.streaming.v1.Streaming", Route::Leader, &["Plan", "DescribeBroadcast", "Balance"]),
-    ("roost.streaming.v1.Streaming", Route::Log, &["MoveChannel"]),
+    ("roost.streaming.v1.Streaming", Route::Log, &["MoveChannel", "AbandonBroadcast"]),
     (TIMESTAMP, Route::Leader, &["Allocate"]),
     (SESSION, Route::Log, &["Register", "Leave", "Drain", "Freeze"]),
     // The leader knows the loads.

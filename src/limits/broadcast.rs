@@ -17,3 +17,9 @@ pub const PRODUCE_WAIT: Duration = Duration::from_secs(10);
 /// Pause after a broadcast could not get on; doubles from the first to the second. A change of assignments ends it.
 pub const BROADCAST_RETRY_MIN: Duration = Duration::from_millis(10);
 pub const BROADCAST_RETRY_MAX: Duration = Duration::from_secs(10);
+/// Bytes of copies of messages that are on their way to nodes at the same time; one that is larger goes alone.
+pub const BROADCAST_COPY_BYTES_AT_ONCE: usize = 64 << 20;
+/// Acknowledgements in one entry: each has up to 5 KiB.
+pub const CHECKPOINTS_AT_ONCE: usize = 256;
+/// How often a copy of another cluster looks whether a configuration has come from there for which a caller waits.
+pub const REPLICATION_LOOK: Duration = Duration::from_millis(100);

@@ -13,9 +13,7 @@ use crate::metrics::Metrics;
 use crate::pb::streaming::streaming_coord_broadcast_service_server::StreamingCoordBroadcastServiceServer;
 use crate::proposer::Proposer;
 use crate::replica::Replica;
-use crate::streamingcoord::broadcast::{
-    Board, BroadcastMetrics, BroadcastService, Broadcaster, Callbacks, Replication, Sweeper,
-};
+use crate::streamingcoord::broadcast::{Board, BroadcastMetrics, BroadcastService, Broadcaster, Replication, Sweeper};
 use crate::streamingcoord::nodes::Nodes;
 
 /// What the internal listener serves, by full name.
@@ -42,18 +40,17 @@ impl BroadcastParts {
         metrics: &Metrics,
     ) -> Self {
         let nodes = Arc::new(Nodes::new(cluster.clone()));
-        let (board, callbacks, settings) = (Arc::<Board>::default(), Callbacks::default(), Arc::new(settings));
+        let (board, settings) = (Arc::<Board>::default(), Arc::new(settings));
         let service = BroadcastService {
             ledger: ledger.clone(),
             replica: replica.clone(),
             board: board.clone(),
-            callbacks: callbacks.clone(),
+            cluster: cluster.clone(),
         };
         let broadcaster = Arc::new(Broadcaster {
             replica: replica.clone(),
             proposer: proposer.clone(),
             board: board.clone(),
-            callbacks,
             metrics: BroadcastMetrics::new(metrics, replica.clone()),
             settings: settings.clone(),
             nodes: nodes.clone(),

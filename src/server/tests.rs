@@ -10,6 +10,7 @@ mod listings;
 mod names;
 mod proxies;
 mod quota;
+mod replication;
 mod rootcoord;
 mod sessions;
 mod streaming;

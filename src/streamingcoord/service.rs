@@ -14,10 +14,10 @@ use crate::forward::retry;
 use crate::ledger::{Ledger, reply};
 use crate::pb::roost_streaming::streaming_server::Streaming;
 use crate::pb::roost_streaming::{
-    BalanceRequest, BalanceResponse, Channel, DescribeBroadcastRequest, DescribeBroadcastResponse,
-    DescribeChannelRequest, DescribeChannelResponse, ListBroadcastsRequest, ListBroadcastsResponse,
-    ListChannelsRequest, ListChannelsResponse, MoveChannelRequest, MoveChannelResponse, PlanRequest, PlanResponse,
-    Term,
+    AbandonBroadcastRequest, AbandonBroadcastResponse, BalanceRequest, BalanceResponse, Channel,
+    DescribeBroadcastRequest, DescribeBroadcastResponse, DescribeChannelRequest, DescribeChannelResponse,
+    ListBroadcastsRequest, ListBroadcastsResponse, ListChannelsRequest, ListChannelsResponse, MoveChannelRequest,
+    MoveChannelResponse, PlanRequest, PlanResponse, Term,
 };
 use crate::pb::store::{self, PChannelState, WorkerRole};
 use crate::pb::streaming::{
@@ -194,6 +194,13 @@ impl Streaming for StreamingService {
         request: Request<DescribeBroadcastRequest>,
     ) -> Result<Response<DescribeBroadcastResponse>, Status> {
         answer(operate::describe(&self.ledger, &self.board, &Call::of(&request)?, request.into_inner()).await)
+    }
+
+    async fn abandon_broadcast(
+        &self,
+        request: Request<AbandonBroadcastRequest>,
+    ) -> Result<Response<AbandonBroadcastResponse>, Status> {
+        answer(operate::abandon(&self.ledger, &self.board, &Call::of(&request)?, request.into_inner()).await)
     }
 }
 

@@ -34,6 +34,7 @@ struct Progress {
     error: Option<String>,
     attempts: u32,
     over: bool,
+    given_up: bool,
 }
 
 /// What a caller sees of a broadcast.
@@ -45,6 +46,8 @@ pub(super) enum Sight {
     Going(Option<String>),
     /// This leader has nothing left to do about it.
     Over(Option<String>),
+    /// Nobody has it, because of this, and nobody will.
+    GivenUp(String),
 }
 
 impl Default for Board {
@@ -60,6 +63,7 @@ impl Board {
         match tasks.by_id.get(&id) {
             None => Sight::Going(None),
             Some(progress) if progress.appended.len() == channels => Sight::Complete(progress.appended.clone()),
+            Some(progress) if progress.given_up => Sight::GivenUp(progress.error.clone().unwrap_or_default()),
             Some(progress) if progress.over => Sight::Over(progress.error.clone()),
             Some(progress) => Sight::Going(progress.error.clone()),
         }
@@ -90,9 +94,20 @@ impl Board {
         })
     }
 
+    /// It was taken back: nobody has it, and nobody will.
+    pub(super) fn given_up(&self, id: i64, why: &str) {
+        self.with(id, |progress| {
+            progress.given_up = true;
+            progress.error = Some(why.to_owned());
+        });
+        self.ended(id);
+    }
+
     /// Nothing is left to do; for a while it can still be looked at.
     pub(super) fn ended(&self, id: i64) {
-        self.with(id, |progress| progress.over = true);
+        if self.with(id, |progress| std::mem::replace(&mut progress.over, true)) {
+            return;
+        }
         let mut tasks = self.tasks.lock();
         tasks.ended.push_back(id);
         if tasks.ended.len() > limits::BROADCASTS_REMEMBERED
@@ -134,9 +149,11 @@ mod tests {
         board.ended(1);
         assert_eq!(board.look(0, 2), Sight::Over(None));
         assert_eq!(board.look(1, 1), Sight::Over(Some("no".into())));
+        board.given_up(1, "never");
+        assert_eq!(board.look(1, 1), Sight::GivenUp("never".into()));
         (2..=limits::BROADCASTS_REMEMBERED as i64).for_each(|id| board.ended(id));
         assert_eq!(board.look(0, 1), Sight::Going(None));
-        assert_eq!(board.look(1, 1), Sight::Over(Some("no".into())));
+        assert_eq!(board.look(1, 1), Sight::GivenUp("never".into()));
         board.clear();
         assert_eq!(board.look(1, 1), Sight::Going(None));
     }

@@ -1,5 +1,6 @@
 //! One broadcast from its turn to its end: reach the nodes of all its vchannels, write down that it begins, append,
-//! write down what was acknowledged, call back, finish. Whatever fails is tried again, from what the facts say.
+//! write down what was acknowledged; with the last of it, it is over. Whatever fails is tried again, from what the
+//! facts say.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -10,7 +11,6 @@ use prost::Message as _;
 use tokio::sync::{Notify, Semaphore};
 
 use super::board::Board;
-use super::callbacks::{Callbacks, NotYet};
 use super::metrics::BroadcastMetrics;
 use super::producer;
 use super::producers::Producers;
@@ -22,6 +22,7 @@ use crate::pb::streaming::{AckedCheckpoint, ProduceMessageResponseResult};
 use crate::proposer::Proposer;
 use crate::replica::Replica;
 use crate::state::broadcast::{Acked, message};
+use crate::state::limits::MAX_CHECKPOINT_BYTES;
 use crate::state::{BroadcastCommand, BroadcastReply, Command, Reply, View};
 
 /// What all broadcasts of a reign use.
@@ -29,13 +30,14 @@ pub(super) struct Shared {
     pub(super) replica: Arc<dyn Replica>,
     pub(super) proposer: Arc<Proposer>,
     pub(super) producers: Producers,
-    pub(super) callbacks: Callbacks,
     pub(super) board: Arc<Board>,
     pub(super) metrics: Arc<BroadcastMetrics>,
     pub(super) settings: Arc<config::Broadcast>,
     pub(super) term: u64,
     /// Broadcasts that append at the same time.
     pub(super) rounds: Semaphore,
+    /// Bytes of copies that are on their way at the same time.
+    pub(super) bytes: Semaphore,
 }
 
 /// Why a round did not end the broadcast.
@@ -45,8 +47,6 @@ enum Stopped {
     Append(#[from] producer::Error),
     #[error(transparent)]
     Log(#[from] Failure),
-    #[error("a callback: {0}")]
-    Callback(#[from] NotYet),
     #[error("it may not begin yet")]
     NotItsTurn,
     #[error("it waits until its messages are consumed")]
@@ -59,7 +59,13 @@ pub(super) async fn drive(shared: Arc<Shared>, id: i64, wake: Arc<Notify>) {
     let since = Instant::now();
     loop {
         let stopped = match shared.pending(id) {
-            Ok(None) => return,
+            Ok(None) => {
+                // A node's acknowledgement was the last one, if it was not taken back.
+                if shared.is_remembered(id) {
+                    shared.metrics.finished(since.elapsed());
+                }
+                return;
+            }
             Ok(Some((task, carried))) => {
                 // Never closed.
                 let _permit = shared.rounds.acquire().await;
@@ -100,9 +106,13 @@ impl Shared {
         Ok(broadcasts.message(id)?.map(|carried| (task, carried)))
     }
 
+    fn is_remembered(&self, id: i64) -> bool {
+        let view = self.replica.view();
+        view.and_then(|view| View::new(view.as_ref()).broadcasts().task(id)).is_ok_and(|task| task.is_some())
+    }
+
     async fn round(&self, task: &store::BroadcastTask, carried: &store::BroadcastMessage) -> Result<(), Stopped> {
         let id = task.id;
-        let callback = self.callbacks.of(task.message_type);
         // What waits to be consumed is not appended again by this leader.
         let is_done = |channel: &store::BroadcastChannel| {
             channel.acked || (task.ack_sync_up && self.board.has(id, &channel.vchannel))
@@ -114,19 +124,14 @@ impl Shared {
                 self.reach(&open).await?;
                 self.begin(id).await?;
             }
-            self.append(task, carried, &open, callback.is_none()).await?;
+            self.append(task, carried, &open).await?;
         }
         // What was acknowledged since the task was read counts too.
         let Some((task, _)) = self.pending(id).map_err(producer::Error::from)? else { return Ok(()) };
         if task.left() > 0 {
             return Err(Stopped::NotConsumed);
         }
-        if let Some(callback) = callback {
-            for channel in &task.channels {
-                callback.acked_once(&task, channel).await?;
-            }
-            callback.acked(&task).await?;
-        }
+        // By an acknowledgement that did not end it, as those of earlier versions.
         self.propose(BroadcastCommand::Finish { id }).await?;
         Ok(())
     }
@@ -154,32 +159,39 @@ impl Shared {
         task: &store::BroadcastTask,
         carried: &store::BroadcastMessage,
         vchannels: &[&str],
-        finish: bool,
     ) -> Result<(), Stopped> {
-        let one = |vchannel: &&str| {
-            let (vchannel, copy) = (vchannel.to_string(), message::copy_for(task, carried, vchannel));
+        let original = message::Original::new(task, carried);
+        let share = original.copy_bytes().clamp(1, limits::BROADCAST_COPY_BYTES_AT_ONCE);
+        let share = u32::try_from(share).unwrap_or(u32::MAX);
+        let one = |vchannel: String| {
+            let original = &original;
             async move {
+                // Never closed.
+                let _room = self.bytes.acquire_many(share).await;
                 let started = Instant::now();
-                let outcome = self.producers.append(&vchannel, copy).await;
+                let outcome = self.producers.append(&vchannel, original.copy_for(&vchannel)).await;
                 self.metrics.appended(outcome.is_ok(), started.elapsed());
                 (vchannel, outcome)
             }
         };
-        let all: Vec<_> = vchannels.iter().map(one).collect();
+        let all: Vec<_> = vchannels.iter().map(|vchannel| one(vchannel.to_string())).collect();
         let outcomes: Vec<_> = stream::iter(all).buffer_unordered(limits::APPENDS_AT_ONCE).collect().await;
         let mut checkpoints = Vec::with_capacity(outcomes.len());
         let mut failed = None;
         for (vchannel, outcome) in outcomes {
             match outcome {
                 Ok(result) => {
-                    checkpoints.push((vchannel.clone(), checkpoint(&result).encode_to_vec()));
+                    checkpoints.push((vchannel.clone(), checkpoint(&result)));
                     self.board.appended(task.id, &vchannel, result);
                 }
                 Err(error) => failed = failed.or(Some(error)),
             }
         }
-        if !task.ack_sync_up && !checkpoints.is_empty() {
-            self.propose(BroadcastCommand::Acked(Acked { id: task.id, checkpoints, finish })).await?;
+        if !task.ack_sync_up {
+            for checkpoints in checkpoints.chunks(limits::CHECKPOINTS_AT_ONCE) {
+                let acked = Acked { id: task.id, checkpoints: checkpoints.to_vec(), finish: true };
+                self.propose(BroadcastCommand::Acked(acked)).await?;
+            }
         }
         failed.map_or(Ok(()), |error| Err(error.into()))
     }
@@ -196,6 +208,7 @@ impl Shared {
         }
         match self.propose(BroadcastCommand::Abandon { id }).await {
             Ok(BroadcastReply::Abandoned { changed: true }) => {
+                self.board.given_up(id, &stopped.to_string());
                 tracing::warn!(id, attempts, ?waited, why = %stopped, "a broadcast was given up before it began");
                 true
             }
@@ -215,11 +228,15 @@ impl Shared {
     }
 }
 
-/// What is kept of a node's answer.
-fn checkpoint(result: &ProduceMessageResponseResult) -> AckedCheckpoint {
-    AckedCheckpoint {
+/// What is kept of a node's answer, encoded. It is for people and for late callers: one that is too long is left out.
+fn checkpoint(result: &ProduceMessageResponseResult) -> Vec<u8> {
+    let checkpoint = AckedCheckpoint {
         message_id: result.id.clone(),
         last_confirmed_message_id: result.last_confirmed_id.clone(),
         time_tick: result.timetick,
+    };
+    match checkpoint.encoded_len() > MAX_CHECKPOINT_BYTES {
+        true => AckedCheckpoint { time_tick: result.timetick, ..AckedCheckpoint::default() }.encode_to_vec(),
+        false => checkpoint.encode_to_vec(),
     }
 }

@@ -4,14 +4,13 @@
 //! - `turns`: whose turn it is, in memory; `task`: the leader's work; `drive`: one broadcast from its turn to its end;
 //!   `sweep`: what is over is forgotten;
 //! - `producer`: one stream of appends to one node; `producers`: the streams of all pchannels;
-//! - `callbacks`: what is called back; `board`: what waiting callers look at; `operate`: what operators ask; `metrics`;
+//! - `board`: what waiting callers look at; `operate`: what operators ask; `metrics`;
 //! - `replication`: the configuration of replication between clusters.
 //!
 //! The facts are in `state/broadcast`. A leader that dies leaves tasks that have begun and are not acknowledged by all;
 //! the next one appends them again to the vchannels that are left, as the same messages under the same broadcast id.
 
 mod board;
-mod callbacks;
 mod drive;
 mod metrics;
 pub mod operate;
@@ -27,7 +26,6 @@ mod tests;
 mod turns;
 
 pub use board::Board;
-pub use callbacks::{Callback, Callbacks, NotYet};
 pub use metrics::BroadcastMetrics;
 pub use replication::Replication;
 pub use service::{BroadcastService, refused};

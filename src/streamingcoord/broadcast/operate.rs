@@ -6,17 +6,17 @@ use super::board::Board;
 use crate::call::Call;
 use crate::error::Rejection;
 use crate::failure::Failure;
-use crate::ledger::Ledger;
+use crate::ledger::{Ledger, reply};
 use crate::limits;
 use crate::pb::messages::{MessageType, ResourceDomain};
 use crate::pb::roost_streaming::{
-    Broadcast, BroadcastChannel, DescribeBroadcastRequest, DescribeBroadcastResponse, ListBroadcastsRequest,
-    ListBroadcastsResponse,
+    AbandonBroadcastRequest, AbandonBroadcastResponse, Broadcast, BroadcastChannel, DescribeBroadcastRequest,
+    DescribeBroadcastResponse, ListBroadcastsRequest, ListBroadcastsResponse,
 };
 use crate::pb::store::{self, BroadcastState};
 use crate::pb::streaming::AckedCheckpoint;
-use crate::state::View;
 use crate::state::broadcast::message::pchannel_of;
+use crate::state::{BroadcastCommand, BroadcastReply, Command, Reply, View};
 
 /// Those in a state, by id, a page of them.
 pub async fn list(
@@ -75,6 +75,23 @@ pub async fn describe(
         attempts,
         error: error.unwrap_or_default(),
     })
+}
+
+/// On the leader, on which callers wait for it.
+pub async fn abandon(
+    ledger: &Ledger,
+    board: &Board,
+    call: &Call,
+    request: AbandonBroadcastRequest,
+) -> Result<AbandonBroadcastResponse, Failure> {
+    let id = request.id;
+    let command = Command::Broadcast(BroadcastCommand::Abandon { id });
+    let done = reply!(Reply::Broadcast(BroadcastReply::Abandoned { changed }) => changed);
+    let changed = ledger.propose(call, command, done).await?;
+    if changed {
+        board.given_up(id, "an operator took it back");
+    }
+    Ok(AbandonBroadcastResponse { changed })
 }
 
 /// `waits_for`: an earlier one.

@@ -113,8 +113,11 @@ impl Producer {
         self.requests.is_closed() || self.waiting.lock().is_none()
     }
 
-    /// Whatever goes wrong but a refusal of this one message ends the stream.
+    /// Whatever goes wrong but a refusal of this one message, or a crowd before it, ends the stream.
     pub(super) async fn append(&self, message: Message) -> Result<ProduceMessageResponseResult, Error> {
+        let over = || self.owner.broken("the stream is over");
+        let place = tokio::time::timeout(limits::PRODUCE_WAIT, self.requests.reserve());
+        let place = place.await.map_err(|_| self.owner.broken("others wait for the node"))?.map_err(|_| over())?;
         let (sender, answer) = oneshot::channel();
         let request_id = {
             let mut next = self.next.lock();
@@ -123,19 +126,15 @@ impl Producer {
         };
         match self.waiting.lock().as_mut() {
             Some(waiting) => _ = waiting.insert(request_id, sender),
-            None => return Err(self.owner.broken("the stream is over")),
+            None => return Err(over()),
         }
         let produce = ProduceMessageRequest { request_id, message: Some(message) };
-        let request = ProduceRequest { request: Some(Asked::Produce(produce)) };
-        let exchange = async {
-            self.requests.send(request).await.map_err(|_| self.owner.broken("the stream is over"))?;
-            answer.await.map_err(|_| self.owner.broken("the stream broke"))
-        };
-        let outcome = match tokio::time::timeout(limits::PRODUCE_WAIT, exchange).await {
+        place.send(ProduceRequest { request: Some(Asked::Produce(produce)) });
+        let outcome = match tokio::time::timeout(limits::PRODUCE_WAIT, answer).await {
             Ok(Ok(outcome)) => outcome,
-            Ok(Err(error)) => {
+            Ok(Err(_)) => {
                 self.end();
-                return Err(error);
+                return Err(self.owner.broken("the stream broke"));
             }
             Err(_) => {
                 self.end();

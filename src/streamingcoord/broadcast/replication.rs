@@ -1,11 +1,14 @@
 //! The configuration of replication between clusters, for Milvus' two calls about it and for StreamingCoord's.
 
+use std::time::Instant;
+
 use prost::Message;
 
 use crate::call::Call;
 use crate::error::Rejection;
 use crate::failure::Failure;
 use crate::ledger::{Ledger, reply};
+use crate::limits;
 use crate::pb::common::{self, ConnectionParam, ReplicateConfiguration};
 use crate::pb::milvus::GetReplicateConfigurationResponse;
 use crate::state::broadcast::UpdateReplication;
@@ -20,18 +23,52 @@ pub struct Replication {
 }
 
 impl Replication {
-    /// On the leader.
+    /// On the leader. A copy of another cluster is answered when the same configuration has come from there, in its
+    /// place behind whatever was replicated before; unless it is promoted by force.
     pub async fn update(
         &self,
         call: &Call,
         configuration: Option<&ReplicateConfiguration>,
         force_promote: bool,
     ) -> Result<(), Failure> {
-        let configuration = configuration.ok_or_else(|| Rejection::invalid("config cannot be nil"))?;
-        let (configuration, cluster_id) = (configuration.encode_to_vec(), self.cluster.clone());
+        let nothing = ReplicateConfiguration::default();
+        let asked = configuration.or(force_promote.then_some(&nothing));
+        let asked = asked.ok_or_else(|| Rejection::invalid("config cannot be nil"))?;
+        if !force_promote && self.comes_from_elsewhere(call, asked).await? {
+            return Ok(());
+        }
+        let (configuration, cluster_id) = (asked.encode_to_vec(), self.cluster.clone());
         let command = BroadcastCommand::Replicate(UpdateReplication { configuration, cluster_id, force_promote });
         let done = reply!(Reply::Broadcast(BroadcastReply::Replicated { .. }) => ());
         self.ledger.propose(call, Command::Broadcast(command), done).await
+    }
+
+    /// False if this cluster is nobody's copy, and its configuration is given here.
+    async fn comes_from_elsewhere(&self, call: &Call, asked: &ReplicateConfiguration) -> Result<bool, Failure> {
+        let mut was_copy = false;
+        loop {
+            let (row, objection) = {
+                let view = self.ledger.view(call).await?;
+                let broadcasts = View::new(view.as_ref()).broadcasts();
+                (broadcasts.replication()?, broadcasts.objection(asked, &self.cluster)?)
+            };
+            let Some(row) = row else { return Ok(false) };
+            if row.decoded()? == *asked {
+                return Ok(row.secondary || was_copy);
+            }
+            if !row.secondary {
+                return Ok(false);
+            }
+            if let Some(objection) = objection {
+                return Err(objection.into());
+            }
+            was_copy = true;
+            if Instant::now() + limits::REPLICATION_LOOK >= call.deadline {
+                let detail = "the configuration has not come from the primary cluster yet".to_owned();
+                return Err(Rejection::Unavailable { detail }.into());
+            }
+            tokio::time::sleep(limits::REPLICATION_LOOK).await;
+        }
     }
 
     /// Behind a read barrier. Without the tokens, which are for the other clusters' doors.

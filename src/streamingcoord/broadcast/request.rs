@@ -6,9 +6,11 @@ use prost::Message as _;
 
 use crate::error::Rejection;
 use crate::pb::common::{ImmutableMessage, MessageId, WalName};
-use crate::pb::messages::{BroadcastHeader, Message, ResourceKey as WireKey};
+use crate::pb::messages::{
+    AlterReplicateConfigMessageHeader, BroadcastHeader, Message, MessageType, ResourceKey as WireKey,
+};
 use crate::pb::streaming::{AckedCheckpoint, BroadcastAckRequest};
-use crate::state::broadcast::{Acked, ResourceKey, Submit, message};
+use crate::state::broadcast::{Acked, ReplicatedUpdate, ResourceKey, Submit, message};
 
 /// Milvus writes numbers in properties to this base.
 const BASE: u32 = 36;
@@ -43,24 +45,64 @@ pub(super) fn submission(message: Message) -> Result<Submit, Rejection> {
     })
 }
 
-/// That a node has consumed its copy. Nodes of 2.6 send the copy itself; older ones name it.
-pub(super) fn acknowledgement(request: BroadcastAckRequest) -> Result<Acked, Rejection> {
+/// What a node says that it has consumed.
+#[derive(Debug, PartialEq)]
+pub(super) enum Acknowledgement {
+    /// Its copy of a broadcast of ours.
+    Own(Acked),
+    /// The other cluster's configuration, which came by a log.
+    Replicated(ReplicatedUpdate),
+}
+
+/// Nodes of 2.6 send the copy itself; older ones name it. `cluster`: what this one is called in configurations.
+pub(super) fn acknowledgement(request: BroadcastAckRequest, cluster: &str) -> Result<Acknowledgement, Rejection> {
     let Some(message) = request.message else {
         #[allow(deprecated, reason = "older nodes send nothing else")]
         let (id, vchannel) = (request.broadcast_id, request.vchannel);
-        return Ok(Acked { id: broadcast_id(id)?, checkpoints: vec![(vchannel, Vec::new())], finish: false });
+        let checkpoints = vec![(vchannel, Vec::new())];
+        return Ok(Acknowledgement::Own(Acked { id: broadcast_id(id)?, checkpoints, finish: true }));
     };
     let property = |key: &str| message.properties.get(key).map(String::as_str);
     let header = property(message::BROADCAST_HEADER).and_then(message::decoded::<BroadcastHeader>);
     let header = header.ok_or_else(|| Rejection::invalid("the message has no broadcast header"))?;
     let vchannel = property(message::VCHANNEL).unwrap_or_default().to_owned();
+    if property(message::REPLICATE_HEADER).is_some() {
+        return replicated(&message, header, vchannel, cluster);
+    }
     let checkpoint = AckedCheckpoint {
         last_confirmed_message_id: last_confirmed(&message),
         time_tick: time_tick(&message.properties).unwrap_or(0),
         message_id: message.id,
     };
     let checkpoints = vec![(vchannel, checkpoint.encode_to_vec())];
-    Ok(Acked { id: broadcast_id(header.broadcast_id)?, checkpoints, finish: false })
+    Ok(Acknowledgement::Own(Acked { id: broadcast_id(header.broadcast_id)?, checkpoints, finish: true }))
+}
+
+/// Its number is the other cluster's, and says nothing of our broadcasts.
+fn replicated(
+    message: &ImmutableMessage,
+    header: BroadcastHeader,
+    vchannel: String,
+    cluster: &str,
+) -> Result<Acknowledgement, Rejection> {
+    let kind = message.properties.get(message::TYPE).and_then(|text| text.parse().ok());
+    let kind = kind.and_then(|number: i32| MessageType::try_from(number).ok());
+    if kind != Some(MessageType::AlterReplicateConfig) {
+        let kind = kind.map_or("of an unknown type", |kind| kind.as_str_name());
+        let detail = format!("changes of another cluster's catalogue are not taken over: message {kind}");
+        return Err(Rejection::Unimplemented { detail });
+    }
+    let own = message.properties.get(message::HEADER).map(String::as_str);
+    let own = own.and_then(message::decoded::<AlterReplicateConfigMessageHeader>);
+    let configuration = own.and_then(|own| own.replicate_configuration);
+    let configuration = configuration.ok_or_else(|| Rejection::invalid("the message has no configuration"))?;
+    Ok(Acknowledgement::Replicated(ReplicatedUpdate {
+        broadcast_id: header.broadcast_id,
+        configuration: configuration.encode_to_vec(),
+        vchannels: header.vchannels,
+        vchannel,
+        cluster_id: cluster.to_owned(),
+    }))
 }
 
 fn broadcast_id(id: u64) -> Result<i64, Rejection> {
@@ -83,6 +125,7 @@ fn time_tick(properties: &BTreeMap<String, String>) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::pb::common::ReplicateConfiguration;
 
     fn message(header: &BroadcastHeader) -> Message {
         let properties = [
@@ -122,6 +165,13 @@ mod tests {
         assert!(submission(untyped).is_err());
     }
 
+    fn acked(request: BroadcastAckRequest) -> Acked {
+        match acknowledgement(request, "own").unwrap() {
+            Acknowledgement::Own(acked) => acked,
+            other => panic!("{other:?}"),
+        }
+    }
+
     #[test]
     fn an_acknowledgement_names_its_copy() {
         let header = BroadcastHeader { broadcast_id: 300, ..Default::default() };
@@ -130,16 +180,45 @@ mod tests {
         properties.insert(message::LAST_CONFIRMED_IS_OWN.into(), String::new());
         let id = Some(MessageId { id: "m".into(), wal_name: 4 });
         let copy = ImmutableMessage { id: id.clone(), payload, properties };
-        let ack = acknowledgement(BroadcastAckRequest { message: Some(copy), ..Default::default() }).unwrap();
+        let ack = acked(BroadcastAckRequest { message: Some(copy), ..Default::default() });
         let found = AckedCheckpoint::decode(ack.checkpoints[0].1.as_slice()).unwrap();
-        assert_eq!((ack.id, ack.checkpoints[0].0.as_str(), ack.finish), (300, "stale", false));
+        assert_eq!((ack.id, ack.checkpoints[0].0.as_str(), ack.finish), (300, "stale", true));
         let expected = AckedCheckpoint { message_id: id.clone(), last_confirmed_message_id: id, time_tick: 35 * 37 };
         assert_eq!(found, expected);
         #[allow(deprecated)]
         let old = BroadcastAckRequest { broadcast_id: 7, vchannel: "v".into(), message: None };
-        assert_eq!(acknowledgement(old).unwrap().checkpoints, [("v".to_owned(), Vec::new())]);
+        assert_eq!(acked(old).checkpoints, [("v".to_owned(), Vec::new())]);
         let strange = BroadcastHeader { broadcast_id: u64::MAX, ..Default::default() };
         let copy = ImmutableMessage { id: None, payload: vec![], properties: message(&strange).properties };
-        assert!(acknowledgement(BroadcastAckRequest { message: Some(copy), ..Default::default() }).is_err());
+        assert!(acknowledgement(BroadcastAckRequest { message: Some(copy), ..Default::default() }, "own").is_err());
+    }
+
+    #[test]
+    fn what_another_cluster_broadcast_is_none_of_ours() {
+        let header = BroadcastHeader { broadcast_id: 300, vchannels: vec!["stale".into()], ..Default::default() };
+        let Message { payload, mut properties } = message(&header);
+        properties.insert(message::REPLICATE_HEADER.into(), String::new());
+        let copy = ImmutableMessage { id: None, payload, properties };
+        let asked = |copy: &ImmutableMessage| {
+            acknowledgement(BroadcastAckRequest { message: Some(copy.clone()), ..Default::default() }, "own")
+        };
+        assert!(matches!(asked(&copy), Err(Rejection::Unimplemented { .. })), "a collection's creation");
+        let mut told = copy;
+        told.properties.insert(message::TYPE.into(), i32::from(MessageType::AlterReplicateConfig).to_string());
+        assert!(matches!(asked(&told), Err(Rejection::ParameterInvalid { .. })), "of nothing");
+        let configuration = ReplicateConfiguration::default();
+        let own = AlterReplicateConfigMessageHeader {
+            replicate_configuration: Some(configuration.clone()),
+            ..Default::default()
+        };
+        told.properties.insert(message::HEADER.into(), message::encoded(&own));
+        let expected = ReplicatedUpdate {
+            broadcast_id: 300,
+            configuration: configuration.encode_to_vec(),
+            vchannels: vec!["stale".into()],
+            vchannel: "stale".into(),
+            cluster_id: "own".into(),
+        };
+        assert_eq!(asked(&told), Ok(Acknowledgement::Replicated(expected)));
     }
 }

@@ -8,8 +8,7 @@ use prost::Message as _;
 use tonic::{Request, Response, Status};
 
 use super::board::{Board, Results, Sight};
-use super::callbacks::Callbacks;
-use super::request;
+use super::request::{self, Acknowledgement};
 use crate::call::Call;
 use crate::error::Rejection;
 use crate::failure::Failure;
@@ -34,16 +33,14 @@ pub struct BroadcastService {
     pub ledger: Ledger,
     pub replica: Arc<dyn Replica>,
     pub board: Arc<Board>,
-    pub callbacks: Callbacks,
+    /// What this cluster is called where several are replicated.
+    pub cluster: String,
 }
 
 impl BroadcastService {
     async fn submit(&self, call: &Call, asked: BroadcastRequest) -> Result<BroadcastResponse, Failure> {
         let message = asked.message.ok_or_else(|| Rejection::invalid("there is no message"))?;
-        let submit = request::submission(message.clone())?;
-        if let Some(callback) = self.callbacks.of(submit.message_type) {
-            callback.check(&message).await?;
-        }
+        let submit = request::submission(message)?;
         let channels = submit.vchannels.len();
         let command = Command::Broadcast(BroadcastCommand::Submit(submit));
         let submitted = reply!(Reply::Broadcast(BroadcastReply::Submitted { id }) => id);
@@ -70,15 +67,19 @@ impl BroadcastService {
                     look_at_facts = true;
                     error
                 }
+                Sight::GivenUp(why) => {
+                    let detail = format!("broadcast {id} was given up: {why}");
+                    return Err(Failure::Decided(Rejection::Unavailable { detail }));
+                }
             };
             if std::mem::take(&mut look_at_facts) {
                 match View::new(self.replica.view()?.as_ref()).broadcasts().task(id)? {
                     Some(task) if task.left() == 0 => return Ok(stored(&task)),
                     Some(_) => {}
+                    // It was delivered and is forgotten, or an earlier leader or an operator gave it up.
                     None => {
-                        let why = error.unwrap_or_else(|| "its nodes were not reached".to_owned());
-                        let detail = format!("broadcast {id} was given up: {why}");
-                        return Err(Failure::Decided(Rejection::Unavailable { detail }));
+                        let detail = format!("broadcast {id} is not remembered any more");
+                        return Err(Failure::Decided(Rejection::OutcomeUnknown { detail }));
                     }
                 }
             }
@@ -97,11 +98,19 @@ impl BroadcastService {
     }
 
     async fn acknowledge(&self, call: &Call, asked: BroadcastAckRequest) -> Result<BroadcastAckResponse, Failure> {
-        let acked = request::acknowledgement(asked)?;
-        let command = Command::Broadcast(BroadcastCommand::Acked(acked));
-        let answered = reply!(Reply::Broadcast(BroadcastReply::Acked { left }) => left);
-        // One that is not known any more was acknowledged by all long ago.
-        self.ledger.propose(call, command, answered).await?;
+        match request::acknowledgement(asked, &self.cluster)? {
+            Acknowledgement::Own(acked) => {
+                let command = Command::Broadcast(BroadcastCommand::Acked(acked));
+                let answered = reply!(Reply::Broadcast(BroadcastReply::Acked { left }) => left);
+                // One that is not known any more was acknowledged by all long ago.
+                self.ledger.propose(call, command, answered).await?;
+            }
+            Acknowledgement::Replicated(update) => {
+                let command = Command::Broadcast(BroadcastCommand::Replicated(update));
+                let done = reply!(Reply::Broadcast(BroadcastReply::Replicated { changed }) => changed);
+                self.ledger.propose(call, command, done).await?;
+            }
+        }
         Ok(BroadcastAckResponse {})
     }
 }
@@ -141,7 +150,10 @@ pub fn refused(failure: Failure) -> Status {
     let code = |rejection: &Rejection| match rejection {
         Rejection::ParameterInvalid { .. } | Rejection::ParameterTooLarge { .. } => StreamingCode::InvaildArgument,
         Rejection::QuotaExceeded { .. } => StreamingCode::ResourceAcquired,
-        Rejection::NotPermitted { .. } => StreamingCode::ReplicateViolation,
+        Rejection::NotPermitted { .. } | Rejection::NotPrimary | Rejection::NotSecondary => {
+            StreamingCode::ReplicateViolation
+        }
+        Rejection::Unimplemented { .. } => StreamingCode::Unrecoverable,
         _ => StreamingCode::Inner,
     };
     match failure {

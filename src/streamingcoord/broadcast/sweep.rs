@@ -87,6 +87,8 @@ mod tests {
     use crate::state::{BroadcastReply, Reply};
     use crate::testing::SoloReplica;
 
+    const VCHANNEL: &str = "by-dev-rootcoord-dml_0_7v0";
+
     async fn propose(proposer: &Proposer, command: BroadcastCommand) -> BroadcastReply {
         match proposer.propose_internal(1, Command::Broadcast(command)).await.unwrap() {
             Reply::Broadcast(reply) => reply,
@@ -107,7 +109,7 @@ mod tests {
                 message_type: 5,
                 payload: Vec::new(),
                 properties: Vec::new(),
-                vchannels: vec!["v".into()],
+                vchannels: vec![VCHANNEL.into()],
                 keys: Vec::new(),
                 ack_sync_up: false,
             };
@@ -118,7 +120,7 @@ mod tests {
         }
         for &id in &ids[..5] {
             propose(&proposer, BroadcastCommand::Begin { ids: vec![id] }).await;
-            let checkpoints = vec![("v".to_owned(), Vec::new())];
+            let checkpoints = vec![(VCHANNEL.to_owned(), Vec::new())];
             propose(&proposer, BroadcastCommand::Acked(Acked { id, checkpoints, finish: true })).await;
         }
         let sweeper = Sweeper { replica: replica.clone(), proposer, settings: Arc::new(settings) };

@@ -9,7 +9,6 @@ use tokio::sync::{Notify, Semaphore};
 use tokio::task::JoinSet;
 
 use super::board::Board;
-use super::callbacks::Callbacks;
 use super::drive::{Shared, drive};
 use super::metrics::BroadcastMetrics;
 use super::producers::Producers;
@@ -28,7 +27,6 @@ pub struct Broadcaster {
     pub replica: Arc<dyn Replica>,
     pub proposer: Arc<Proposer>,
     pub board: Arc<Board>,
-    pub callbacks: Callbacks,
     pub metrics: Arc<BroadcastMetrics>,
     pub settings: Arc<config::Broadcast>,
     /// Connections to streaming nodes.
@@ -97,12 +95,12 @@ impl<'t> Reigning<'t> {
             replica,
             proposer,
             producers,
-            callbacks: task.callbacks.clone(),
             board: task.board.clone(),
             metrics: task.metrics.clone(),
             settings: task.settings.clone(),
             term: reign.term,
             rounds: Semaphore::new(limits::BROADCASTS_AT_ONCE),
+            bytes: Semaphore::new(limits::BROADCAST_COPY_BYTES_AT_ONCE),
         });
         let (turns, driven, doubtful) = (Turns::default(), BTreeMap::new(), BTreeSet::new());
         Reigning { task, shared, turns, last: None, more: true, doubtful, driven, running: JoinSet::new() }

@@ -1,9 +1,8 @@
 //! What callers and nodes see of broadcasts that nothing stands in the way of.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 
 use super::*;
-use crate::error::Rejection;
 use crate::pb::common::ImmutableMessage;
 use crate::pb::store::BroadcastState;
 use crate::pb::streaming::StreamingCode;
@@ -11,7 +10,7 @@ use crate::streamingcoord::status::streaming_code;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_broadcast_reaches_all_its_vchannels_over_streams_that_are_used_again() {
-    let world = World::new(config::Broadcast::default(), Callbacks::default()).await;
+    let world = World::new(config::Broadcast::default()).await;
     let (one, two) = (world.node().await, world.node().await);
     world.assign(&one, &[0, 1]).await;
     world.assign(&two, &[2]).await;
@@ -32,7 +31,7 @@ async fn a_broadcast_reaches_all_its_vchannels_over_streams_that_are_used_again(
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_repeated_call_is_answered_with_the_same_broadcast() {
-    let world = World::new(config::Broadcast::default(), Callbacks::default()).await;
+    let world = World::new(config::Broadcast::default()).await;
     world.assign(&world.node().await, &[0]).await;
     let call = world.call();
     let first = world.broadcast_as(call.clone(), message(&[0], "c")).await.unwrap();
@@ -45,7 +44,7 @@ async fn a_repeated_call_is_answered_with_the_same_broadcast() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_to_be_consumed_waits_for_the_nodes_word() {
-    let world = World::new(config::Broadcast::default(), Callbacks::default()).await;
+    let world = World::new(config::Broadcast::default()).await;
     world.assign(&world.node().await, &[0, 1]).await;
     let header =
         BroadcastHeader { vchannels: vec![vchannel(0), vchannel(1)], ack_sync_up: true, ..BroadcastHeader::default() };
@@ -65,48 +64,45 @@ async fn what_is_to_be_consumed_waits_for_the_nodes_word() {
     soon("it is over", || world.task(id).unwrap().state() == BroadcastState::Tombstone).await;
 }
 
-#[derive(Default)]
-struct Counting {
-    once: AtomicU64,
-    all: AtomicU64,
-}
-
-#[tonic::async_trait]
-impl Callback for Counting {
-    async fn check(&self, message: &Message) -> Result<(), Rejection> {
-        match message.payload.as_slice() {
-            [] => Err(Rejection::invalid("empty")),
-            _ => Ok(()),
-        }
-    }
-
-    async fn acked_once(&self, _: &store::BroadcastTask, _: &store::BroadcastChannel) -> Result<(), NotYet> {
-        self.once.fetch_add(1, Ordering::Relaxed);
-        Ok(())
-    }
-
-    async fn acked(&self, task: &store::BroadcastTask) -> Result<(), NotYet> {
-        assert_eq!((task.left(), task.state()), (0, BroadcastState::Pending));
-        match self.all.fetch_add(1, Ordering::Relaxed) {
-            0 => Err(NotYet("once more".into())),
-            _ => Ok(()),
-        }
-    }
+#[tokio::test(flavor = "multi_thread")]
+async fn what_another_cluster_broadcast_acknowledges_nothing_of_ours() {
+    let world = World::new(config::Broadcast::default()).await;
+    world.assign(&world.node().await, &[0]).await;
+    let header = BroadcastHeader { vchannels: vec![vchannel(0)], ack_sync_up: true, ..BroadcastHeader::default() };
+    let id = world.broadcast(carrying(header)).await.unwrap().broadcast_id as i64;
+    let Message { payload, mut properties } = world.logs.records().remove(0).message;
+    properties.insert(message::REPLICATE_HEADER.into(), String::new());
+    let copy = ImmutableMessage { id: None, payload, properties };
+    let refused =
+        world.acknowledge(BroadcastAckRequest { message: Some(copy), ..Default::default() }).await.unwrap_err();
+    assert_eq!(streaming_code(&refused), Some(StreamingCode::Unrecoverable), "{refused:?}");
+    assert_eq!(world.task(id).unwrap().left(), 1, "its number is another cluster's");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn callbacks_check_before_and_are_repeated_until_they_succeed() {
-    let counting = Arc::new(Counting::default());
-    let mut callbacks = Callbacks::default();
-    callbacks.register(MessageType::CreateCollection, counting.clone());
-    let world = World::new(config::Broadcast::default(), callbacks).await;
-    world.assign(&world.node().await, &[0, 1]).await;
-    let empty = Message { payload: Vec::new(), ..message(&[0, 1], "c") };
-    let refused = world.broadcast(empty).await.unwrap_err();
-    assert_eq!(streaming_code(&refused), Some(StreamingCode::InvaildArgument));
-    assert!(world.tasks().is_empty());
-    world.broadcast(message(&[0, 1], "c")).await.unwrap();
+async fn what_is_not_remembered_is_not_said_to_be_given_up() {
+    let world = World::new(config::Broadcast::default()).await;
+    world.assign(&world.node().await, &[0]).await;
+    let call = world.call();
+    let id = world.broadcast_as(call.clone(), message(&[0], "c")).await.unwrap().broadcast_id as i64;
     soon("it is over", || world.totals().tombstones == 1).await;
-    assert_eq!((counting.all.load(Ordering::Relaxed), counting.once.load(Ordering::Relaxed)), (2, 4));
-    assert_eq!(world.logs.of(&vchannel(0)).len(), 1, "a callback that fails appends nothing again");
+    world.propose(Command::Broadcast(BroadcastCommand::Sweep { ids: vec![id] })).await;
+    world.service.board.clear();
+    let unknown = world.broadcast_as(call, message(&[0], "c")).await.unwrap_err();
+    assert!(unknown.message().contains("not remembered any more"), "{unknown:?}");
+    assert_eq!(world.logs.of(&vchannel(0)).len(), 1);
+}
+
+/// More bytes than may be on their way at once, to more vchannels than may be appended to at once.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_large_message_reaches_many_vchannels_with_few_copies_at_a_time() {
+    let world = World::new(config::Broadcast::default()).await;
+    world.assign(&world.node().await, &[0, 1, 2]).await;
+    let vchannels: Vec<String> = (0..300).map(|n| format!("{}_9v{n}", pchannel(n % 3))).collect();
+    let header = BroadcastHeader { vchannels, ..BroadcastHeader::default() };
+    let large = Message { payload: vec![7; 1 << 20], ..carrying(header) };
+    let answer = world.broadcast(large).await.unwrap();
+    assert_eq!(answer.results.len(), 300);
+    soon("it is over", || world.totals().tombstones == 1).await;
+    assert_eq!(world.logs.records().len(), 300);
 }

@@ -28,7 +28,9 @@ use crate::proposer::Proposer;
 use crate::replica::Replica;
 use crate::state::broadcast::message;
 use crate::state::worker::RegisterWorker;
-use crate::state::{AssignOrder, Command, PChannelCommand, PChannelReply, Reply, View, WorkerCommand, WorkerReply};
+use crate::state::{
+    AssignOrder, BroadcastCommand, Command, PChannelCommand, PChannelReply, Reply, View, WorkerCommand, WorkerReply,
+};
 use crate::streamingcoord::nodes::Nodes;
 use crate::testing::{SoloReplica, call};
 use node::{Logs, StreamingNode};
@@ -40,7 +42,6 @@ struct World {
     clock: Arc<GuardedClock>,
     service: BroadcastService,
     settings: config::Broadcast,
-    callbacks: Callbacks,
     logs: Arc<Logs>,
     leading: JoinHandle<()>,
     requests: Arc<Requests>,
@@ -49,28 +50,18 @@ struct World {
 }
 
 impl World {
-    async fn new(settings: config::Broadcast, callbacks: Callbacks) -> Self {
+    async fn new(settings: config::Broadcast) -> Self {
         let replica = SoloReplica::new();
         let clock = Arc::new(GuardedClock::new(Arc::new(SystemClock::default()), 60_000));
         let proposer = Proposer::new(replica.clone(), clock.clone());
         let oracle = Oracle::new(replica.clone(), clock.clone(), 3000);
         let ledger = Ledger::new(replica.clone(), proposer.clone(), oracle, Limits::default());
         let board = Arc::<Board>::default();
-        let service = BroadcastService { ledger, replica: replica.clone(), board, callbacks: callbacks.clone() };
+        let service = BroadcastService { ledger, replica: replica.clone(), board, cluster: "by-dev".into() };
         let leading = tokio::spawn(async {});
         let (logs, requests) = (Arc::<Logs>::default(), Requests::new(1, 1));
-        let mut world = World {
-            replica,
-            proposer,
-            clock,
-            service,
-            settings,
-            callbacks,
-            logs,
-            leading,
-            requests,
-            open: Mutex::default(),
-        };
+        let mut world =
+            World { replica, proposer, clock, service, settings, logs, leading, requests, open: Mutex::default() };
         world.lead(1);
         world.propose(Command::Worker(WorkerCommand::Found { root: "by-dev".into() })).await;
         world
@@ -86,7 +77,6 @@ impl World {
             replica: self.replica.clone(),
             proposer: self.proposer.clone(),
             board: self.service.board.clone(),
-            callbacks: self.callbacks.clone(),
             metrics,
             settings: Arc::new(self.settings),
             nodes: Arc::new(Nodes::new("by-dev".into())),

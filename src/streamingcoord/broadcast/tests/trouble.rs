@@ -20,7 +20,7 @@ fn in_effect(world: &World, number: u16) -> Vec<u64> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_begins_until_every_vchannel_can_be_reached() {
-    let world = World::new(config::Broadcast::default(), Callbacks::default()).await;
+    let world = World::new(config::Broadcast::default()).await;
     let node = world.node().await;
     world.assign(&node, &[0]).await;
     let asked = world.asked(message(&[0, 1], "c"));
@@ -33,7 +33,7 @@ async fn nothing_begins_until_every_vchannel_can_be_reached() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn one_order_for_each_resource_and_no_waiting_for_others() {
-    let world = World::new(config::Broadcast::default(), Callbacks::default()).await;
+    let world = World::new(config::Broadcast::default()).await;
     let (one, two) = (world.node().await, world.node().await);
     world.assign(&one, &[0]).await;
     let first = world.asked(message(&[0, 1], "c"));
@@ -51,7 +51,7 @@ async fn one_order_for_each_resource_and_no_waiting_for_others() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_next_leader_ends_what_the_last_one_began() {
-    let mut world = World::new(config::Broadcast::default(), Callbacks::default()).await;
+    let mut world = World::new(config::Broadcast::default()).await;
     let (one, two) = (world.node().await, world.node().await);
     world.assign(&one, &[0]).await;
     world.assign(&two, &[1]).await;
@@ -88,7 +88,7 @@ async fn the_next_leader_ends_what_the_last_one_began() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_node_that_dies_in_the_middle_is_gone_round() {
-    let world = World::new(config::Broadcast::default(), Callbacks::default()).await;
+    let world = World::new(config::Broadcast::default()).await;
     let (one, two, three) = (world.node().await, world.node().await, world.node().await);
     world.assign(&one, &[0]).await;
     world.assign(&two, &[1]).await;
@@ -106,7 +106,7 @@ async fn a_node_that_dies_in_the_middle_is_gone_round() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_node_that_denies_is_reported_once_for_its_term() {
-    let world = World::new(config::Broadcast::default(), Callbacks::default()).await;
+    let world = World::new(config::Broadcast::default()).await;
     let node = world.node().await;
     node.switches.denies.store(true, Ordering::Relaxed);
     world.assign(&node, &[0]).await;
@@ -124,7 +124,7 @@ async fn a_node_that_denies_is_reported_once_for_its_term() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_limit_gives_up_what_has_not_begun() {
     let settings = config::Broadcast { max_retries: 2, ..Default::default() };
-    let world = World::new(settings, Callbacks::default()).await;
+    let world = World::new(settings).await;
     let node = world.node().await;
     world.assign(&node, &[0]).await;
     let refused = world.broadcast(message(&[0, 1], "c")).await.unwrap_err();
