@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::{broadcast, watch};
@@ -43,6 +44,8 @@ pub(crate) struct StateShared<M: Machine> {
     pub machine: M,
     pub applied: watch::Sender<Option<LogId>>,
     pub events: broadcast::Sender<Arc<AppliedEvents<M::Event>>>,
+    /// See [`StateShared::shown`].
+    shown: AtomicU64,
     wal: Wal,
     pub(super) snapshot_dir: PathBuf,
     /// Held for writing while a snapshot replaces the rows, so that nobody pins a half-installed state.
@@ -110,6 +113,7 @@ impl<M: Machine> StateShared<M> {
             machine,
             applied: watch::Sender::new(position.applied),
             events: broadcast::Sender::new(EVENTS_MAX),
+            shown: AtomicU64::new(position.applied.map_or(0, |id| id.index())),
             wal,
             snapshot_dir,
             gate: RwLock::new(()),
@@ -131,6 +135,16 @@ impl<M: Machine> StateShared<M> {
         };
         let position = Position::read(rows.as_ref())?;
         Ok(StateView { rows, position })
+    }
+
+    /// The last index whose rows a view may show: it counts as applied only after they were written.
+    pub fn shown(&self) -> u64 {
+        self.shown.load(Ordering::SeqCst)
+    }
+
+    /// Before rows are written that bring the state to this position.
+    pub(super) fn will_show(&self, applied: Option<LogId>) {
+        self.shown.fetch_max(applied.map_or(0, |id| id.index()), Ordering::SeqCst);
     }
 
     /// A snapshot of this moment. What is applied between the sync and the pin is committed: a quorum's disks hold it.

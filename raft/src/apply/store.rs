@@ -90,6 +90,7 @@ impl<M: Machine> StateStore<M> {
             return Err(corrupt("a snapshot's file and its announced position disagree"));
         }
         let _gate = shared.gate.write();
+        shared.will_show(meta.last_log_id);
         snapshot::install(shared.engine.as_ref(), &file)?;
         check_apply_version::<M>(shared.engine.as_ref())?;
         self.position = Position::read(shared.engine.as_ref())?;
@@ -126,6 +127,7 @@ impl<M: Machine> StateStore<M> {
         let batch = self.changes(txn, &mut next)?;
         let system_changed = batch.ops.iter().any(|(space, _, _)| *space == Space::SYSTEM);
         failpoint::point("apply.before_write");
+        shared.will_show(next.applied);
         shared.engine.write(batch)?;
         failpoint::point("apply.after_write");
         if system_changed {
@@ -166,7 +168,7 @@ impl<M: Machine> StateStore<M> {
             }
             batch.ops.push((space, key, value));
         }
-        next.put(&mut batch)?;
+        next.put_after(&self.position, &mut batch)?;
         Ok(batch)
     }
 }
@@ -344,5 +346,112 @@ impl<M: Machine> RaftSnapshotBuilder<TypeConfig> for SnapshotBuilder<M> {
             *newest = Some(snapshot.clone());
         }
         Ok(snapshot)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    use parking_lot::Mutex;
+
+    use super::*;
+    use crate::kv::{KeyRange, Visit};
+    use crate::storage::mem::MemEngine;
+    use crate::types::CommittedLeaderId;
+
+    struct Idle;
+
+    impl Machine for Idle {
+        type Event = ();
+
+        const APPLY_VERSION: u32 = 1;
+
+        fn apply(&self, _: &ApplyContext, _: &[u8], _: &mut Txn<'_>, _: &mut Vec<()>) -> io::Result<Vec<u8>> {
+            Ok(Vec::new())
+        }
+
+        fn describe(&self, _: &[u8]) -> String {
+            String::new()
+        }
+
+        fn restored(&self, _: &dyn Read) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// Looks at each write before it can be read.
+    #[derive(Default)]
+    struct Watched {
+        engine: MemEngine,
+        state: Mutex<Option<Arc<StateShared<Idle>>>>,
+        /// What was said to be shown when the last batch was written, and what counted as applied.
+        shown: AtomicU64,
+        applied: AtomicU64,
+        memberships: AtomicU64,
+    }
+
+    impl Read for Watched {
+        fn get(&self, space: Space, key: &[u8]) -> io::Result<Option<Vec<u8>>> {
+            self.engine.get(space, key)
+        }
+
+        fn scan(&self, space: Space, range: KeyRange<'_>, reverse: bool, visit: &mut Visit<'_>) -> io::Result<()> {
+            self.engine.scan(space, range, reverse, visit)
+        }
+    }
+
+    impl Engine for Watched {
+        fn write(&self, batch: Batch) -> io::Result<()> {
+            if let Some(state) = self.state.lock().as_ref() {
+                self.shown.store(state.shown(), Ordering::Relaxed);
+                self.applied.store(state.applied.borrow().map_or(0, |id| id.index()), Ordering::Relaxed);
+                let memberships = batch.ops.iter().filter(|(_, key, _)| key == b"membership").count();
+                self.memberships.fetch_add(memberships as u64, Ordering::Relaxed);
+            }
+            self.engine.write(batch)
+        }
+
+        fn sync(&self) -> io::Result<()> {
+            self.engine.sync()
+        }
+
+        fn pin(&self) -> Arc<dyn Read> {
+            self.engine.pin()
+        }
+
+        fn reclaim(&self, space: Space, from: &[u8], to: &[u8]) -> io::Result<()> {
+            self.engine.reclaim(space, from, to)
+        }
+
+        fn size(&self, space: Space) -> u64 {
+            self.engine.size(space)
+        }
+
+        fn stalled(&self) -> bool {
+            false
+        }
+    }
+
+    fn entry(index: u64, payload: Payload) -> EntryResponder<TypeConfig> {
+        (Entry { log_id: LogId::new(CommittedLeaderId::new(1), index), payload }, None)
+    }
+
+    #[tokio::test]
+    async fn an_index_is_said_to_be_shown_before_its_rows_are_and_applied_after() {
+        let dir = tempfile::tempdir().unwrap();
+        let engine = Arc::<Watched>::default();
+        let wal = Wal::start(engine.clone(), &dir.path().join("synced.mark")).unwrap();
+        let mut store = StateStore::open(engine.clone(), wal, dir.path().into(), Idle).unwrap();
+        *engine.state.lock() = Some(store.shared());
+        let seen = || (engine.shown.load(Ordering::Relaxed), engine.applied.load(Ordering::Relaxed));
+        let members = openraft::Membership::new_with_defaults(vec![[1].into()], []);
+        for (index, payload) in [(1, Payload::Membership(members)), (2, Payload::Blank), (3, Payload::Blank)] {
+            store.apply(futures::stream::iter([Ok(entry(index, payload))])).await.unwrap();
+            assert_eq!(seen(), (index, index - 1));
+            assert_eq!(Position::read(engine.as_ref()).unwrap(), store.position);
+        }
+        assert_eq!(store.position.membership.voter_ids().collect::<Vec<_>>(), [1]);
+        assert_eq!(engine.memberships.load(Ordering::Relaxed), 1, "members are written when they change");
     }
 }

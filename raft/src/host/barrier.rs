@@ -43,21 +43,26 @@ pub struct LeaderChecks {
     metrics: Metrics,
     lease: Duration,
     suspensions: Arc<SuspendDetector>,
-    /// Transfers that Raft may not have begun yet.
-    transfers: AtomicUsize,
-    /// The last term in which this node began a transfer: its lease may be given up.
+    transfers: Arc<Transfers>,
+}
+
+#[derive(Default)]
+struct Transfers {
+    /// Those that Raft may not have begun yet.
+    beginning: AtomicUsize,
+    /// The last term in which this node began one: its lease may be given up.
     given_up: AtomicU64,
 }
 
 /// A transfer of leadership that is about to begin. Without [`Transfer::begun`] no lease is looked at any more.
 #[must_use]
-pub struct Transfer<'a>(&'a LeaderChecks);
+pub struct Transfer(Arc<Transfers>);
 
-impl Transfer<'_> {
+impl Transfer {
     /// Raft has begun it, in `term` or an earlier one.
     pub fn begun(self, term: u64) {
         self.0.given_up.fetch_max(term, Ordering::SeqCst);
-        self.0.transfers.fetch_sub(1, Ordering::SeqCst);
+        self.0.beginning.fetch_sub(1, Ordering::SeqCst);
     }
 }
 
@@ -82,21 +87,21 @@ impl LeaderChecks {
         let waiting = Arc::new(Waiting { queue: Mutex::new(Some(Vec::new())), arrived: Notify::new() });
         let (metrics, suspensions) = (raft.metrics(), Arc::new(suspensions));
         tokio::spawn(run(raft, lease, waiting.clone(), suspensions.clone()));
-        let (transfers, given_up) = (AtomicUsize::new(0), AtomicU64::new(0));
-        LeaderChecks { waiting, metrics, lease, suspensions, transfers, given_up }
+        LeaderChecks { waiting, metrics, lease, suspensions, transfers: Arc::default() }
     }
 
     /// Must be called before Raft is asked to hand the leadership over.
-    pub fn transfer(&self) -> Transfer<'_> {
-        self.transfers.fetch_add(1, Ordering::SeqCst);
-        Transfer(self)
+    pub fn transfer(&self) -> Transfer {
+        self.transfers.beginning.fetch_add(1, Ordering::SeqCst);
+        Transfer(self.transfers.clone())
     }
 
     /// Whether a quorum has promised this node, as the leader of `term`, to elect nobody else until after a moment in
     /// this call: what the linearizer asks as well, without the way to Raft's task and back.
     pub fn holds_lease(&self, term: u64) -> bool {
         // Looked at first: what is begun after this look takes the lease away at a later moment only.
-        if self.transfers.load(Ordering::SeqCst) > 0 || self.given_up.load(Ordering::SeqCst) >= term {
+        let Transfers { beginning, given_up } = self.transfers.as_ref();
+        if beginning.load(Ordering::SeqCst) > 0 || given_up.load(Ordering::SeqCst) >= term {
             return false;
         }
         let promised = {
@@ -157,6 +162,35 @@ async fn confirm<M: Machine>(raft: &Raft<M>, lease: Duration, suspensions: &Susp
         Err(RaftError::APIError(LinearizableReadError::QuorumNotEnough(_))) => Err(ReadError::NoQuorum),
         Err(RaftError::Fatal(_)) => Err(ReadError::Stopped),
     };
-    // The wait itself may have been interrupted by a suspension: then the answer may be older than it looks.
-    if answer.is_ok() && suspensions.jumped() { Err(ReadError::NoQuorum) } else { answer }
+    answer.and_then(|confirmed| if by_quorum { Ok(confirmed) } else { undisturbed(confirmed, suspensions) })
+}
+
+/// An answer by the lease may have been interrupted by a suspension, and is then older than it looks, whoever noticed
+/// that. A quorum's rests on no clock.
+fn undisturbed(confirmed: Confirmed, suspensions: &SuspendDetector) -> Answer {
+    if suspensions.distrusts() { Err(ReadError::NoQuorum) } else { Ok(confirmed) }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicI64;
+
+    use super::*;
+    use crate::host::clock::Gaps;
+
+    static GAP_NS: AtomicI64 = AtomicI64::new(0);
+
+    fn gaps() -> Gaps {
+        [i128::from(GAP_NS.load(Ordering::SeqCst)); 2]
+    }
+
+    #[test]
+    fn a_suspension_that_somebody_else_noticed_counts() {
+        let suspensions = SuspendDetector::new(Duration::from_secs(3600), gaps);
+        let confirmed = Confirmed { term: 1, index: 7 };
+        assert_eq!(undisturbed(confirmed, &suspensions), Ok(confirmed));
+        GAP_NS.store(10_000_000_000, Ordering::SeqCst);
+        assert!(suspensions.distrusts(), "somebody else looks first");
+        assert_eq!(undisturbed(confirmed, &suspensions), Err(ReadError::NoQuorum));
+    }
 }

@@ -6,8 +6,8 @@ use parking_lot::Mutex;
 use rustix::time::{ClockId, clock_gettime};
 use tokio::time::Instant;
 
-/// A difference between two clocks' progress that is not scheduling noise.
-const TOLERANCE_NS: i128 = 50_000_000;
+/// The largest difference between two clocks' progress that passes for scheduling noise.
+const TOLERANCE_MAX: Duration = Duration::from_millis(50);
 
 /// How far the clocks that go on during a suspension are ahead of the monotonic one, in nanoseconds: CLOCK_BOOTTIME for
 /// a suspended machine, CLOCK_REALTIME for a paused one (a step of the wall clock counts too; that costs a quorum
@@ -34,30 +34,29 @@ struct State {
 /// Compares the monotonic clock with those that go on during a suspension.
 pub struct SuspendDetector {
     lease: Duration,
+    tolerance_ns: u128,
     gaps: fn() -> Gaps,
     state: Mutex<State>,
 }
 
 impl SuspendDetector {
-    /// After a jump, acknowledgements from before it look fresh for one `lease` of monotonic time.
+    /// After a jump, acknowledgements from before it look fresh for one `lease` of monotonic time. A leader trusts its
+    /// lease for 3/4 of it, so what passes unnoticed must be less than the rest.
     pub fn new(lease: Duration, gaps: fn() -> Gaps) -> Self {
-        SuspendDetector { lease, gaps, state: Mutex::new(State { gaps: gaps(), distrust_until: None }) }
-    }
-
-    /// Whether the machine was suspended since the last jump that was seen.
-    pub fn jumped(&self) -> bool {
-        self.jumped_to((self.gaps)())
+        let tolerance_ns = TOLERANCE_MAX.min(lease / 5).as_nanos();
+        SuspendDetector { lease, tolerance_ns, gaps, state: Mutex::new(State { gaps: gaps(), distrust_until: None }) }
     }
 
     /// Whether a lease may rest on acknowledgements from before a suspension: only a quorum round is good then.
     pub fn distrusts(&self) -> bool {
-        self.jumped();
+        self.jumped_to((self.gaps)());
         self.state.lock().distrust_until.is_some_and(|until| Instant::now() < until)
     }
 
+    /// Whether the machine was suspended since the last jump that was seen.
     fn jumped_to(&self, gaps: Gaps) -> bool {
         let mut state = self.state.lock();
-        let jumped = gaps.iter().zip(state.gaps).any(|(now, then)| now.abs_diff(then) > TOLERANCE_NS.unsigned_abs());
+        let jumped = gaps.iter().zip(state.gaps).any(|(now, then)| now.abs_diff(then) > self.tolerance_ns);
         if jumped {
             state.gaps = gaps;
             state.distrust_until = Some(Instant::now() + self.lease);
@@ -85,10 +84,16 @@ mod tests {
 
     #[test]
     fn small_jumps_add_up_and_the_wall_clock_counts() {
-        let detector = SuspendDetector::new(Duration::ZERO, gaps);
-        let [boot, real] = gaps();
-        assert!(!detector.jumped_to([boot + 30 * MS, real]));
-        assert!(detector.jumped_to([boot + 60 * MS, real]));
-        assert!(detector.jumped_to([boot + 60 * MS, real - 100 * MS]));
+        let detector = SuspendDetector::new(Duration::from_millis(500), || [0, 0]);
+        assert!(!detector.jumped_to([30 * MS, 0]));
+        assert!(detector.jumped_to([60 * MS, 0]));
+        assert!(detector.jumped_to([60 * MS, -100 * MS]));
+    }
+
+    #[test]
+    fn what_passes_unnoticed_is_less_than_what_a_lease_leaves() {
+        let detector = SuspendDetector::new(Duration::from_millis(100), || [0, 0]);
+        assert!(!detector.jumped_to([19 * MS, 0]));
+        assert!(detector.jumped_to([24 * MS, 0]), "a lease of 100 ms is trusted for 75");
     }
 }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use openraft::async_runtime::WatchReceiver;
-use openraft::errors::{ChangeMembershipError, ClientWriteError, InitializeError, RaftError};
+use openraft::errors::{ChangeMembershipError, ClientWriteError, Fatal, InitializeError, RaftError};
 use openraft::{ChangeMembers, Instant as _};
 use tokio::time::Instant;
 
@@ -125,12 +125,19 @@ impl<M: Machine> HostCore<M> {
             }
             tokio::time::sleep(self.retry_pause).await;
         };
-        let transfer = self.leader_checks.transfer();
-        self.raft.trigger().transfer_leader(target).await.map_err(|_| ChangeError::Stopped)?;
-        // Answered after the trigger was taken, thus in its term or a later one.
-        let term = self.raft.with_raft_state(|state| state.vote_ref().leader_id.term).await;
-        transfer.begun(term.map_err(|_| ChangeError::Stopped)?);
-        Ok(target)
+        let (raft, transfer) = (self.raft.clone(), self.leader_checks.transfer());
+        // To its end, whether or not the caller still waits: a transfer that never counts as begun takes the lease away
+        // for good.
+        let beginning = tokio::spawn(async move {
+            raft.trigger().transfer_leader(target).await?;
+            // Answered after the trigger was taken, thus in its term or a later one.
+            transfer.begun(raft.with_raft_state(|state| state.vote_ref().leader_id.term).await?);
+            Ok::<(), Fatal<TypeConfig>>(())
+        });
+        match beginning.await {
+            Ok(Ok(())) => Ok(target),
+            Ok(Err(_)) | Err(_) => Err(ChangeError::Stopped),
+        }
     }
 
     /// Withdraws an alarm; it comes back when its cause lasts.

@@ -51,7 +51,16 @@ impl<M: Machine> HostCore<M> {
         }
     }
 
-    /// The same without the way to Raft's task and back, if the lease allows it. What this leader acknowledged it had
+    /// The same for a peer, which is also told at once how far it may apply. Readers on this node may have seen rows
+    /// that are written and do not count as applied yet: whoever reads elsewhere after them must see them too.
+    pub(crate) async fn confirm_peer_read(&self) -> Result<Confirmed, ReadError> {
+        let confirmed = self.confirm_read().await?;
+        let index = confirmed.index.max(self.shared.shown());
+        self.transport.commits().wait_for(index);
+        Ok(Confirmed { index, ..confirmed })
+    }
+
+    /// As [`HostCore::confirm_read`], without the way to Raft's task and back, if the lease allows it. What this leader acknowledged it had
     /// applied before; what a peer can show it had told the peer before; and what earlier leaders acknowledged lies
     /// below the first entry of its own term. As nobody else led until after this look, there is nothing more.
     fn index_by_lease(&self, term: u64) -> Option<u64> {
@@ -59,7 +68,7 @@ impl<M: Machine> HostCore<M> {
         if **applied.committed_leader_id() != term {
             return None;
         }
-        let index = applied.index().max(self.transport.told_commit());
+        let index = applied.index().max(self.transport.commits().told());
         self.leader_checks.holds_lease(term).then_some(index)
     }
 

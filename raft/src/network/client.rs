@@ -20,6 +20,7 @@ use tonic::{Code, Status};
 
 use super::MESSAGE_BYTES_MAX;
 use super::channel::{Channels, Dial, Purpose};
+use super::commits::Commits;
 use super::identity::Identity;
 use super::proto::peer_client::PeerClient as Rpc;
 use super::proto::{AppendRequest, Record, VoteRequest as VoteMessage};
@@ -38,20 +39,18 @@ pub struct Transport {
     pub(super) no_progress: Duration,
     /// Deadline of a vote or transfer call.
     pub(super) call_timeout: Duration,
-    /// The last index that any peer was told to be committed.
-    told_commit: Arc<AtomicU64>,
+    commits: Arc<Commits>,
 }
 
 impl Transport {
     pub fn new(identity: Arc<Identity>, dial: Dial, no_progress: Duration, call_timeout: Duration) -> Self {
-        let (channels, told_commit) = (Arc::new(Channels::new(dial)), Arc::new(AtomicU64::new(0)));
-        Transport { identity, channels, no_progress, call_timeout, told_commit }
+        let (channels, commits) = (Arc::new(Channels::new(dial)), Arc::default());
+        Transport { identity, channels, no_progress, call_timeout, commits }
     }
 
-    /// The last index that this node, as a leader, has told any peer to be committed; 0: none. No peer shows what lies
-    /// above it.
-    pub fn told_commit(&self) -> u64 {
-        self.told_commit.load(Ordering::SeqCst)
+    /// What this node, as a leader, has told its peers to be committed. None of them shows what lies above it.
+    pub fn commits(&self) -> &Commits {
+        &self.commits
     }
 
     /// A client of `target`. Nothing is sent yet.
@@ -145,11 +144,8 @@ impl PeerClient {
         S: Stream<Item = AppendEntriesRequest<TypeConfig>> + OptionalSend + Unpin + 'static,
     {
         let sent = Arc::new(AtomicU64::new(0));
-        let (counted, told_commit) = (sent.clone(), self.transport.told_commit.clone());
-        let input = input.inspect(move |request| {
-            let index = request.leader_commit.map_or(0, |id| id.index());
-            told_commit.fetch_max(index, Ordering::SeqCst);
-        });
+        let counted = sent.clone();
+        let input = self.transport.commits.merge(input);
         // An entry that cannot be encoded ends the stream; openraft then starts over and reports the storage error.
         let outbound = input.map(append_message).take_while(|message| std::future::ready(message.is_ok())).filter_map(
             move |message| {

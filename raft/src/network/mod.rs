@@ -2,6 +2,7 @@
 
 mod channel;
 mod client;
+mod commits;
 mod identity;
 mod service;
 mod snapshot;

@@ -143,7 +143,7 @@ impl<M: Machine> Peer for PeerService<M> {
 
     async fn read_index(&self, request: Request<ReadIndexRequest>) -> Result<Response<ReadIndexReply>, Status> {
         self.check(request.metadata(), false)?;
-        let confirmed = self.host.confirm_read().await;
+        let confirmed = self.host.confirm_peer_read().await;
         let confirmed = confirmed.map_err(|error| Status::unavailable(error.to_string()))?;
         Ok(Response::new(ReadIndexReply { index: confirmed.index, term: confirmed.term }))
     }
