@@ -60,9 +60,10 @@ impl<M: Machine> HostCore<M> {
         Ok(Confirmed { index, ..confirmed })
     }
 
-    /// As [`HostCore::confirm_read`], without the way to Raft's task and back, if the lease allows it. What this leader acknowledged it had
-    /// applied before; what a peer can show it had told the peer before; and what earlier leaders acknowledged lies
-    /// below the first entry of its own term. As nobody else led until after this look, there is nothing more.
+    /// As [`HostCore::confirm_read`], without the way to Raft's task and back, if the lease allows it. What this leader
+    /// acknowledged it had applied before; what a peer can show it had told the peer before; and what earlier leaders
+    /// acknowledged lies below the first entry of its own term. As nobody else led until after this look, there is
+    /// nothing more.
     fn index_by_lease(&self, term: u64) -> Option<u64> {
         let applied = (*self.shared.applied.borrow())?;
         if **applied.committed_leader_id() != term {
