@@ -5,8 +5,9 @@
 //! a session kept would tell it for ever that its requests are too old. No late copy of an old request can come:
 //! forwarded calls name their cluster. The etcd key space goes on at a revision that the old cluster never reached, and
 //! its history is given up, so that a watcher from before is told to read anew instead of missing something; so it is
-//! with worker nodes, whose server ids are skipped too. Leases stay. Physical channels belong to nobody, and their next
-//! terms are beyond any that the old cluster gave out.
+//! with worker nodes, whose server ids are skipped too. Their sessions end: a node of the old cluster, which may well
+//! run on, would else be given channels, and would fence out its own coordinator. Other leases stay. Physical channels
+//! belong to nobody, and their next terms are beyond any that the old cluster gave out.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -49,6 +50,7 @@ pub fn restore(request: &Restore) -> io::Result<Restored> {
 
 fn rewrite(txn: &mut Txn<'_>) -> io::Result<()> {
     skip_ids(txn)?;
+    worker::forget_all(txn)?;
     worker::skip_revisions(txn, REVISION_MARGIN.unsigned_abs())?;
     keyspace::skip_revisions(txn, REVISION_MARGIN)?;
     pchannel::skip_terms(txn, TERM_MARGIN)?;
@@ -91,8 +93,10 @@ mod tests {
     use roost_raft::types::{CommittedLeaderId, LogId};
 
     use crate::pb::etcd::api::{PutRequest, RangeRequest};
+    use crate::pb::store::WorkerRole;
     use crate::state::keyspace::{KeyspaceCommand, KeyspaceError, QueryError};
-    use crate::state::{AllocId, Command, Entry, Reply, RequestId, Roost};
+    use crate::state::worker::RegisterWorker;
+    use crate::state::{AllocId, Command, Entry, Reply, RequestId, Roost, WorkerCommand, WorkerReply};
 
     /// A snapshot of an old cluster in term 7, whose next id is 500, as `etcdctl snapshot save` leaves it.
     fn backup(file: &std::path::Path) {
@@ -191,6 +195,40 @@ mod tests {
             seen.push((at, events.len(), events[0].prev_kv.is_some()));
         });
         assert_eq!((next.unwrap(), seen), (moved + 2, vec![(moved + 1, 1, true)]));
+    }
+
+    #[test]
+    fn nodes_of_the_old_cluster_are_strangers() {
+        let mut tables = MemTables::default();
+        let command = |command| Command::Worker(command);
+        execute(&mut tables, 1, command(WorkerCommand::Found { root: "by-dev".into() }));
+        for (index, role) in [WorkerRole::StreamingNode, WorkerRole::QueryNode].into_iter().enumerate() {
+            let register = RegisterWorker {
+                request: vec![index as u8],
+                role: role.into(),
+                address: format!("127.0.0.1:{index}"),
+                version: "2.6.9".into(),
+                hostname: "h".into(),
+                labels: BTreeMap::new(),
+                capacity: None,
+                ttl_s: 60,
+            };
+            let reply = execute(&mut tables, 2 + index as u64, command(WorkerCommand::Register(register)));
+            assert!(matches!(reply, Reply::Worker(WorkerReply::Registered { .. })), "{reply:?}");
+        }
+        let workers = worker::all(&tables).unwrap();
+        assert!(workers.len() == 2 && workers.iter().all(|worker| worker.lease != 0));
+        let mut txn = Txn::new(&tables);
+        rewrite(&mut txn).unwrap();
+        let rows = txn.into_rows();
+        tables.commit(rows);
+        assert!(worker::all(&tables).unwrap().is_empty());
+        let sessions = RangeRequest {
+            key: b"by-dev/meta/session/q".to_vec(),
+            range_end: b"by-dev/meta/session/z".to_vec(),
+            ..Default::default()
+        };
+        assert_eq!(keyspace::range(&tables, &sessions).unwrap().kvs, []);
     }
 
     #[tokio::test]

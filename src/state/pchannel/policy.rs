@@ -1,17 +1,28 @@
 //! What an operator orders about the balance of pchannels.
 
+use std::collections::BTreeSet;
+
 use super::assign::publish;
 use super::command::{PChannelReply, PolicyChange};
 use super::read::{find, streaming, streaming_node};
 use crate::error::Rejection;
+use crate::state::limits::MAX_WORKERS;
 use crate::state::name;
 use crate::state::reply::Reply;
 use crate::state::step::{Refusal, Step};
 use crate::state::tables::PCHANNEL_ROWS;
 use crate::state::worker::{WorkerCommand, WorkerReply};
 
+/// Since this apply version one change names no more nodes than there can be.
+const BOUNDED_SINCE: u32 = 7;
+
 pub(super) fn set(step: &mut Step<'_, '_>, change: &PolicyChange) -> Result<PChannelReply, Refusal> {
-    if let Some(both) = change.freeze.iter().find(|id| change.defreeze.contains(id)) {
+    let named = change.freeze.len().max(change.defreeze.len());
+    if step.apply_version >= BOUNDED_SINCE && named > MAX_WORKERS {
+        return Err(Rejection::invalid(format!("{named} nodes are named, at most {MAX_WORKERS} may be")).into());
+    }
+    let defreeze: BTreeSet<i64> = change.defreeze.iter().copied().collect();
+    if let Some(both) = change.freeze.iter().find(|id| defreeze.contains(id)) {
         return Err(Rejection::invalid(format!("node {both} is to be frozen and not to be frozen")).into());
     }
     let mut common = streaming(step.txn)?;

@@ -21,7 +21,7 @@ use crate::pb::store::{self, WorkerRole};
 pub use command::{WorkerCommand, WorkerReply};
 pub use register::{Capacity, RegisterWorker, counted, counter_key};
 pub(super) use rows::follow;
-pub use rows::skip_revisions;
+pub use rows::{forget_all, skip_revisions};
 pub(super) use session::may_be_session;
 pub use session::{SessionValue, folder, role_name, role_named};
 

@@ -1,5 +1,6 @@
 //! The workers' rows: made to say what their session keys say, with the book and the latest changes beside them.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::ops::ControlFlow;
 
@@ -189,6 +190,15 @@ fn sessions_in(read: &dyn Read, folder: &str) -> io::Result<Vec<Vec<u8>>> {
         })?;
     }
     Ok(keys)
+}
+
+/// For a new cluster from a backup: ends all sessions, with whatever else is bound to their leases.
+pub fn forget_all(txn: &mut Txn<'_>) -> io::Result<()> {
+    let leases: BTreeSet<i64> = all(txn)?.into_iter().map(|worker| worker.lease).filter(|lease| *lease != 0).collect();
+    for lease in leases {
+        keyspace::revoke(txn, &mut Vec::new(), 0, lease).map_err(io::Error::other)?;
+    }
+    Ok(())
 }
 
 /// For a new cluster from a backup: goes on at a later revision, so that whoever watched the old one reads anew, and

@@ -152,6 +152,11 @@ fn operators_pin_freeze_and_turn_rebalancing_off() {
     let before = world.facts();
     world.rejected(Command::PChannel(set(Some(true), &[node], &[])));
     world.rejected(Command::PChannel(set(Some(true), &[other], &[other])));
+    let many: Vec<i64> = (1..=4097).collect();
+    for (freeze, defreeze) in [(&many[..], &[][..]), (&[], &many)] {
+        let refused = world.rejected(Command::PChannel(set(None, freeze, defreeze)));
+        assert!(refused.reason().contains("at most 4096 may be"), "{}", refused.reason());
+    }
     assert_eq!(world.facts(), before, "all of it or nothing");
 }
 
@@ -176,13 +181,19 @@ fn what_is_kept_and_what_one_command_does_is_bounded() {
 fn a_restored_cluster_gives_out_terms_that_the_old_one_never_did() {
     let mut world = world(1);
     let node = join(&mut world, WorkerRole::StreamingNode);
-    assign(&mut world, 0, 1, node);
+    let other = join(&mut world, WorkerRole::StreamingNode);
+    for term in 1..100 {
+        assign(&mut world, 0, term, [node, other][term as usize % 2]);
+    }
+    assert_eq!(world.view().pchannel_terms(&pchannel_name(0)).unwrap().len(), 64);
     let (version, mut txn) = (world.view().assignment_version().unwrap(), roost_raft::kv::Txn::new(&world.tables));
     pchannel::skip_terms(&mut txn, 1000).unwrap();
     let rows = txn.into_rows();
     world.tables.commit(rows);
-    assert_eq!((is(&world, 0), holders(&world, 0)), ((1002, 0, PChannelState::Unavailable), vec![]));
+    assert_eq!((is(&world, 0), holders(&world, 0)), ((1100, 0, PChannelState::Unavailable), vec![]));
     assert!(world.view().pchannels_assigning().unwrap().is_empty());
     assert!(world.view().assignment_version().unwrap() >= version + 1000);
-    assert_eq!(assign(&mut world, 0, 1002, node), Some(1003));
+    assert_eq!(assign(&mut world, 0, 1100, node), Some(1101));
+    let terms = world.view().pchannel_terms(&pchannel_name(0)).unwrap();
+    assert_eq!(terms.iter().map(|past| past.term).collect::<Vec<_>>(), [1101], "the old cluster's are not its own");
 }
