@@ -6,11 +6,15 @@ use roost_raft::kv::{Read, Txn};
 
 use super::limits::MAX_PCHANNELS;
 use super::pchannel;
-use super::tables::CHANNEL_USE;
+use super::step::Step;
+use super::tables::{CHANNEL_ORDER, CHANNEL_USE, CHANNELS_BY_USE};
+use crate::pb::store;
 
 /// Physical channels of a cluster to which none were added (Milvus: rootCoord.dmlChannelNum), also the most shards of
 /// one collection.
 pub const PCHANNELS: u16 = 16;
+/// Since this apply version there is an order of pchannels by what they carry; before it all counts were read each time.
+const ORDERED_SINCE: u32 = 7;
 /// What a physical channel is called, before its number.
 const PCHANNEL_PREFIX: &str = "by-dev-rootcoord-dml_";
 
@@ -33,21 +37,49 @@ pub(super) struct Placed {
 
 /// Places each shard on its own pchannel: those with the fewest vchannels, then by number. `shards` is at most
 /// [`PCHANNELS`].
-pub(super) fn place(txn: &mut Txn<'_>, collection_id: i64, shards: u32) -> io::Result<Placed> {
-    let count_of_channels = pchannel::count(txn)?;
-    let mut candidates = Vec::with_capacity(count_of_channels.into());
-    for number in 0..count_of_channels {
-        candidates.push((CHANNEL_USE.get_or_default(txn, &number)?.vchannels, number));
-    }
-    candidates.sort_unstable();
+pub(super) fn place(step: &mut Step<'_, '_>, collection_id: i64, shards: u32) -> io::Result<Placed> {
+    let limit = usize::try_from(shards).unwrap_or(usize::MAX);
+    let candidates = match step.apply_version < ORDERED_SINCE {
+        true => counted(step.txn)?,
+        false => ordered(step.txn, limit)?,
+    };
     let mut placed = Placed { pchannels: Vec::new(), vchannels: Vec::new() };
-    for (shard, (_, number)) in (0..shards).zip(candidates) {
-        count(txn, number, |vchannels| vchannels.checked_add(1))?;
+    for (shard, number) in (0..shards).zip(candidates) {
+        count(step.txn, number, |vchannels| vchannels.checked_add(1))?;
         let pchannel = pchannel_name(number);
         placed.vchannels.push(format!("{pchannel}_{collection_id}v{shard}"));
         placed.pchannels.push(pchannel);
     }
     Ok(placed)
+}
+
+/// All pchannels, those with the fewest vchannels first.
+fn counted(read: &dyn Read) -> io::Result<Vec<u16>> {
+    let mut channels = Vec::new();
+    for number in 0..pchannel::count(read)? {
+        channels.push((vchannels_of(read, number)?, number));
+    }
+    channels.sort_unstable();
+    Ok(channels.into_iter().map(|(_, number)| number).collect())
+}
+
+/// The first ones of the same, by the order that is kept. What is not in it yet is put into it.
+fn ordered(txn: &mut Txn<'_>, limit: usize) -> io::Result<Vec<u16>> {
+    let (known, all) = (in_order(txn)?, pchannel::count(txn)?);
+    for number in known..all {
+        CHANNELS_BY_USE.put(txn, &(vchannels_of(txn, number)?, number), &store::Present {});
+    }
+    if known < all {
+        CHANNEL_ORDER.put(txn, &(), &store::ChannelOrder { channels: all.into() });
+    }
+    let first = CHANNELS_BY_USE.page(txn, &(), None, limit)?;
+    Ok(first.into_iter().map(|((_, number), _)| number).collect())
+}
+
+/// How many pchannels, from the first on, are in the order.
+fn in_order(read: &dyn Read) -> io::Result<u16> {
+    let row = CHANNEL_ORDER.get_or_default(read, &())?;
+    u16::try_from(row.channels).map_err(|_| CHANNEL_ORDER.corrupt(&CHANNEL_ORDER.key(&()), "more than there can be"))
 }
 
 /// Gives a dropped collection's channels back.
@@ -63,15 +95,23 @@ pub(super) fn release(txn: &mut Txn<'_>, pchannels: &[String]) -> io::Result<()>
 /// How many vchannels a pchannel carries.
 pub(super) fn vchannels(read: &dyn Read, pchannel: &str) -> io::Result<u64> {
     match number(pchannel) {
-        Some(number) => Ok(CHANNEL_USE.get_or_default(read, &number)?.vchannels),
+        Some(number) => vchannels_of(read, number),
         None => Ok(0),
     }
 }
 
+fn vchannels_of(read: &dyn Read, number: u16) -> io::Result<u64> {
+    Ok(CHANNEL_USE.get_or_default(read, &number)?.vchannels)
+}
+
 fn count(txn: &mut Txn<'_>, number: u16, change: impl FnOnce(u64) -> Option<u64>) -> io::Result<()> {
-    let mut row = CHANNEL_USE.get_or_default(txn, &number)?;
-    row.vchannels = change(row.vchannels)
+    let before = vchannels_of(txn, number)?;
+    let vchannels = change(before)
         .ok_or_else(|| CHANNEL_USE.corrupt(&CHANNEL_USE.key(&number), "the count would leave its range"))?;
-    CHANNEL_USE.put(txn, &number, &row);
+    CHANNEL_USE.put(txn, &number, &store::ChannelUse { vchannels });
+    if number < in_order(txn)? {
+        CHANNELS_BY_USE.delete(txn, &(before, number));
+        CHANNELS_BY_USE.put(txn, &(vchannels, number), &store::Present {});
+    }
     Ok(())
 }

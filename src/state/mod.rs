@@ -31,6 +31,8 @@
 //! | 0x40 | partition             | collection, partition i64   | `Partition`      |
 //! | 0x41 | partition name        | collection i64, name        | `Reference`      |
 //! | 0x50 | channel use           | pchannel number u16         | `ChannelUse`     |
+//! | 0x51 | channel order         |                             | `ChannelOrder`   |
+//! | 0x52 | channel by use        | vchannels u64, number u16   | `Present`        |
 //! | 0x60 | key space             |                             | `KeySpace`       |
 //! | 0x61 | lease                 | id i64                      | `Lease`          |
 //! | 0x62 | lease's key           | lease i64, key bytes        | `Present`        |

@@ -48,6 +48,9 @@ pub const PARTITION_NAMES: Table<(i64, String), store::Reference> = Table::new(0
 
 /// By the pchannel's number.
 pub const CHANNEL_USE: Table<u16, store::ChannelUse> = Table::new(0x50, "channel use");
+pub const CHANNEL_ORDER: Table<(), store::ChannelOrder> = Table::new(0x51, "channel order");
+/// By the number of its vchannels, the pchannel's number.
+pub const CHANNELS_BY_USE: Table<(u64, u16), store::Present> = Table::new(0x52, "channel by use");
 
 /// By collection id, index id.
 pub const INDEXES: Table<(i64, i64), store::Index> = Table::new(0x80, "index");

@@ -23,7 +23,7 @@ use crate::pb::store::{self, PChannelState, WorkerRole};
 use crate::pb::streaming::{
     PChannelAccessMode, UpdateWalBalancePolicyRequest, UpdateWalBalancePolicyResponse, WalBalancePolicyConfig,
 };
-use crate::state::limits::MAX_PCHANNELS;
+use crate::state::limits::MAX_WORKERS;
 use crate::state::name::shown;
 use crate::state::{Command, PChannelCommand, PChannelReply, PolicyChange, Reply, View};
 
@@ -53,7 +53,7 @@ impl PolicyApi {
         let allow_rebalance = named.then(|| request.config.unwrap_or_default().allow_rebalance);
         let nodes = request.nodes.unwrap_or_default();
         let change = PolicyChange { allow_rebalance, freeze: nodes.freeze_node_ids, defreeze: nodes.defreeze_node_ids };
-        let (most, count) = (MAX_PCHANNELS, change.freeze.len().max(change.defreeze.len()));
+        let (most, count) = (MAX_WORKERS, change.freeze.len().max(change.defreeze.len()));
         if count > most {
             return Err(Rejection::invalid(format!("{count} nodes are named, at most {most} may be")).into());
         }
@@ -171,8 +171,11 @@ impl Streaming for StreamingService {
     }
 
     async fn balance(&self, request: Request<BalanceRequest>) -> Result<Response<BalanceResponse>, Status> {
-        let planned = self.balancer.balance(&Call::of(&request)?).await;
-        answer(planned.map(|plan| BalanceResponse { plan: Some(plan) }))
+        let call = Call::of(&request)?;
+        if request.get_ref().no_wait {
+            return answer(self.balancer.trigger().map(|()| BalanceResponse { plan: None }));
+        }
+        answer(self.balancer.balance(&call).await.map(|plan| BalanceResponse { plan: Some(plan) }))
     }
 
     async fn move_channel(

@@ -65,7 +65,7 @@ impl CreateCollection {
         totals::add_capacity(step.txn, partitions, self.shards, &self.limits)?;
 
         let id = id::take(step.txn, 1)?;
-        let placed = channel::place(step.txn, id, self.shards)?;
+        let placed = channel::place(step, id, self.shards)?;
         for partition in &self.partitions {
             partition::insert(step, id, partition, self.ts)?;
         }

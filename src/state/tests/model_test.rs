@@ -123,6 +123,9 @@ fn compare(world: &World, model: &Model) {
     assert_eq!(view.tso_bound_ms().unwrap(), model.bound_ms);
     for (number, used) in model.channel_use().into_iter().enumerate() {
         let row = tables::CHANNEL_USE.get_or_default(&world.tables, &(number as u16)).unwrap();
+        let ordered = tables::CHANNELS_BY_USE.get(&world.tables, &(row.vchannels, number as u16)).unwrap();
+        let any = tables::CHANNEL_ORDER.get(&world.tables, &()).unwrap().is_some();
+        assert_eq!(ordered.is_some(), any, "pchannel {number}");
         assert_eq!(row.vchannels, used, "pchannel {number}");
     }
     for (name, &id) in &model.databases {
