@@ -12,6 +12,7 @@ pub mod client;
 pub mod config;
 pub mod ctl;
 pub mod datacoord;
+mod encoded;
 pub mod error;
 pub mod etcd;
 pub mod failure;

@@ -9,6 +9,7 @@ use roost_raft::mutation;
 
 use super::change::encode_header;
 use super::outlet::{Hits, Item};
+use crate::encoded::Encoded;
 use crate::etcd::Headers;
 use crate::limits;
 use crate::pb::etcd::api;
@@ -50,8 +51,10 @@ impl Frame {
     pub fn whole(response: &api::WatchResponse) -> Self {
         Frame::Whole(response.encode_to_vec().into())
     }
+}
 
-    pub fn put(self, buffer: &mut impl BufMut) {
+impl Encoded for Frame {
+    fn put(self, buffer: &mut impl BufMut) {
         match self {
             Frame::Whole(bytes) => buffer.put(bytes),
             Frame::Events { watch_id, fragment, body } => {
@@ -66,7 +69,7 @@ impl Frame {
         }
     }
 
-    pub fn encoded_len(&self) -> usize {
+    fn encoded_len(&self) -> usize {
         match self {
             Frame::Whole(bytes) => bytes.len(),
             Frame::Events { watch_id, fragment, body } => {

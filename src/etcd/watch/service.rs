@@ -10,21 +10,22 @@ use futures::Stream;
 use futures::future::BoxFuture;
 use http_body::Body as HttpBody;
 use tonic::body::Body;
-use tonic::codec::{BufferSettings, Codec, EncodeBuf, Encoder, Streaming};
+use tonic::codec::Streaming;
 use tonic::codegen::StdError;
 use tonic::server::{Grpc, NamedService, StreamingService};
 use tonic::{Request, Response, Status};
-use tonic_prost::ProstCodec;
 use tower::Service;
 
 use super::deliver::Frame;
 use super::hub::Hub;
 use super::stream::WatchStream;
+use crate::encoded::EncodedCodec;
 use crate::etcd::{Headers, error};
 use crate::limits;
-use crate::pb::etcd::api::{WatchRequest, WatchResponse};
+use crate::pb::etcd::api::WatchRequest;
 
 const METHOD: &str = "/etcdserverpb.Watch/Watch";
+const BUFFER_BYTES: usize = 8 << 10;
 /// Bytes of responses that go to the connection at once: several small ones, without holding much for a slow client.
 const WRITE_BYTES: usize = 64 << 10;
 
@@ -84,43 +85,9 @@ where
                 return Ok(Status::unimplemented("unknown method of etcdserverpb.Watch").into_http());
             }
             let most = Some(limits::WATCH_REQUEST_BYTES_MAX);
-            let mut grpc = Grpc::new(FrameCodec).apply_max_message_size_config(most, None);
+            let mut grpc =
+                Grpc::new(EncodedCodec::new(BUFFER_BYTES, WRITE_BYTES)).apply_max_message_size_config(most, None);
             Ok(grpc.streaming(service, request).await)
         })
-    }
-}
-
-/// Takes requests apart as usual, and copies responses that are encoded already.
-struct FrameCodec;
-
-impl Codec for FrameCodec {
-    type Encode = Frame;
-    type Decode = WatchRequest;
-    type Encoder = FrameEncoder;
-    type Decoder = <ProstCodec<WatchResponse, WatchRequest> as Codec>::Decoder;
-
-    fn encoder(&mut self) -> Self::Encoder {
-        FrameEncoder
-    }
-
-    fn decoder(&mut self) -> Self::Decoder {
-        ProstCodec::<WatchResponse, WatchRequest>::raw_decoder(BufferSettings::default())
-    }
-}
-
-struct FrameEncoder;
-
-impl Encoder for FrameEncoder {
-    type Item = Frame;
-    type Error = Status;
-
-    fn encode(&mut self, frame: Frame, buffer: &mut EncodeBuf<'_>) -> Result<(), Status> {
-        buffer.reserve(frame.encoded_len());
-        frame.put(buffer);
-        Ok(())
-    }
-
-    fn buffer_settings(&self) -> BufferSettings {
-        BufferSettings::new(8 << 10, WRITE_BYTES)
     }
 }

@@ -17,6 +17,7 @@ use tonic::Status;
 
 use super::hub::{Bounds, Hub};
 use super::stream::WatchStream;
+use crate::encoded::Encoded;
 use crate::etcd::Headers;
 use crate::pb::etcd::api::request_op::Request as Op;
 use crate::pb::etcd::api::watch_request::RequestUnion;
