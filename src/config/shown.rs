@@ -9,7 +9,7 @@ use super::Config;
 use crate::limits::MAX_NAME_BYTES;
 
 /// Milvus' name of a setting, and the key that holds it here.
-const MILVUS: [(&str, &str); 34] = [
+const MILVUS: [(&str, &str); 39] = [
     ("common.security.authorizationEnabled", "security.authorization_enabled"),
     ("common.security.enablePublicPrivilege", "security.public_privileges_enabled"),
     ("common.security.rootShouldBindRole", "security.root_should_bind_role"),
@@ -35,6 +35,14 @@ const MILVUS: [(&str, &str); 34] = [
     ("streaming.walBalancer.balancePolicy.name", "streaming.balancer_policy"),
     ("streaming.walBalancer.balancePolicy.vchannelFair.rebalanceMaxStep", "streaming.balancer_max_step"),
     ("streaming.walBalancer.balancePolicy.vchannelFair.rebalanceTolerance", "streaming.balancer_rebalance_threshold"),
+    ("streaming.walBalancer.balancePolicy.vchannelFair.pchannelWeight", "streaming.balancer_weights.pchannels"),
+    ("streaming.walBalancer.balancePolicy.vchannelFair.vchannelWeight", "streaming.balancer_weights.vchannels"),
+    ("streaming.walBalancer.balancePolicy.vchannelFair.antiAffinityWeight", "streaming.balancer_weights.affinity"),
+    ("streaming.walBalancer.balancePolicy.minRebalanceIntervalThreshold", "streaming.balancer_min_interval_ms"),
+    (
+        "streaming.walBalancer.balancePolicy.allowRebalanceRecoveryLagThreshold",
+        "streaming.balancer_max_recovery_lag_ms",
+    ),
     ("streaming.walBalancer.operationTimeout", "streaming.balancer_operation_timeout_ms"),
     ("streaming.walBalancer.triggerInterval", "streaming.balancer_check_interval_ms"),
     ("balancer.checkInterval", "streaming.balancer_check_interval_ms"),

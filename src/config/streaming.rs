@@ -1,9 +1,11 @@
 //! How streaming nodes are given physical channels. Milvus' settings `streaming.walBalancer.*`.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use crate::state::PCHANNELS;
-use crate::streamingcoord::policy::Settings;
+use crate::streamingcoord::policy::{Settings, Weights};
 
 /// See the module. The same on all nodes: whoever leads balances by its own.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
@@ -25,6 +27,10 @@ pub struct Streaming {
     pub balancer_max_recovery_lag_ms: u64,
     /// Moves for balance in a second; 0: no bound.
     pub balancer_moves_per_s: f64,
+    /// How much each part counts in the cost of a layout.
+    pub balancer_weights: Weights,
+    /// Labels of nodes, with their values, that channels should be on.
+    pub balancer_preferred_labels: BTreeMap<String, String>,
     /// How long a node may take to let go of a channel, and to take one, before it is tried elsewhere.
     pub balancer_operation_timeout_ms: u64,
 }
@@ -41,6 +47,8 @@ impl Default for Streaming {
             balancer_min_interval_ms: 300_000,
             balancer_max_recovery_lag_ms: 1000,
             balancer_moves_per_s: 0.0,
+            balancer_weights: policy.weights,
+            balancer_preferred_labels: policy.preferred_labels,
             balancer_operation_timeout_ms: 30_000,
         }
     }

@@ -10,8 +10,7 @@ use super::{Config, HostPort, Member, Problem};
 use crate::access::password::{BCRYPT_BYTES_MAX, BCRYPT_COST};
 use crate::limits::MAX_NAME_BYTES;
 use crate::state::PCHANNELS;
-use crate::state::limits::MAX_PCHANNELS;
-use crate::state::limits::MAX_TOMBSTONES;
+use crate::state::limits::{MAX_PCHANNELS, MAX_TOMBSTONES, MAX_WORKER_LABELS};
 use crate::streamingcoord::policy::Registry;
 
 /// Shorter secrets can be guessed.
@@ -40,6 +39,8 @@ const LIMIT_MAX: u64 = 1 << 28;
 const COLLECT_INTERVAL_MS: (u64, u64) = (100, 600_000);
 /// Oftener is a load of its own, and a channel that hangs for longer than minutes is an outage.
 const BALANCER_MS: (u64, u64) = (50, 600_000);
+/// Weights are compared with each other; a larger one is a mistake.
+const BALANCER_WEIGHT_MAX: f64 = 1000.0;
 /// Oftener finds nothing new; rarer lets them grow.
 const SWEEP_INTERVAL_MS: (u64, u64) = (100, 3_600_000);
 /// A year; 0 stands for no limit.
@@ -295,6 +296,15 @@ impl Config {
         ] {
             found.check(value.is_finite() && value >= 0.0, key, || format!("{value} must be a number of 0 or more"));
         }
+        let most = BALANCER_WEIGHT_MAX;
+        for (name, weight) in streaming.balancer_weights.named() {
+            let key = format!("streaming.balancer_weights.{name}");
+            found.check((0.0..=most).contains(&weight), key, || format!("{weight} must be from 0 to {most}"));
+        }
+        let (labels, most) = (streaming.balancer_preferred_labels.len(), MAX_WORKER_LABELS);
+        found.check(labels <= most, "streaming.balancer_preferred_labels", || {
+            format!("{labels}, at most {most} may be")
+        });
     }
 
     fn check_broadcast(&self, found: &mut Problems) {

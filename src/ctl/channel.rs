@@ -5,14 +5,15 @@ use serde::Serialize;
 use tokio::time::sleep;
 
 use super::Context;
-use super::exit::{Failure, one_line};
+use super::channel_plan::PlanView;
+use super::exit::Failure;
 use super::output::{Done, Report, facts, or_dash, table};
 use super::session::{Secured, Session};
 use crate::limits;
 use crate::pb::roost_streaming::streaming_client::StreamingClient;
 use crate::pb::roost_streaming::{
-    BalanceRequest, Channel, DescribeChannelRequest, DescribeChannelResponse, ListChannelsRequest, Move,
-    MoveChannelRequest, PlanRequest, PlanResponse, PlannedNode, Term,
+    BalanceRequest, Channel, DescribeChannelRequest, DescribeChannelResponse, ListChannelsRequest, MoveChannelRequest,
+    PlanRequest, Term,
 };
 
 const LIST_JSON: &str = "JSON: {\"channels\": [{\"name\", \"state\", \"term\", \"node\", \"address\", \
@@ -22,8 +23,8 @@ const DESCRIBE_JSON: &str = "JSON: one of the channels of `channel list`";
 const HISTORY_JSON: &str = "JSON: {\"terms\": [{\"term\", \"node\", \"address\", \"ordered_ms\", \"assigned_ms\"}]}; \
     assigned_ms: null if the node never took it";
 const PLAN_JSON: &str = "JSON: {\"policy\", \"moves\": [{\"channel\", \"from\", \"to\", \"reason\", \"veto\"}], \
-    \"cost_before\", \"cost_after\", \"unplaced\": [name], \"no_rebalance\", \"nodes\": [{\"node\", \"weight\", \
-    \"load\", \"frozen\", \"draining\", \"suspicion\", \"channels_before\", \"channels_after\", \"vchannels_before\", \
+    \"cost_before\", \"cost_after\", \"unplaced\": [name], \"no_rebalance\", \"notes\": [text], \
+    \"nodes\": [{\"node\", \"weight\", \"load\", \"frozen\", \"draining\", \"suspicion\", \"channels_before\", \"channels_after\", \"vchannels_before\", \
     \"vchannels_after\"}]}";
 const DONE_JSON: &str = "JSON: {\"kind\": \"channel\", \"name\", \"done\"}";
 
@@ -50,7 +51,11 @@ pub enum Command {
     },
     /// Balance now, channels that were moved a moment ago included
     #[command(after_help = PLAN_JSON)]
-    Balance,
+    Balance {
+        /// Only have the balancer look now, as it does by itself; it says nothing of what it does
+        #[arg(long)]
+        no_wait: bool,
+    },
     /// Put a channel on a node and keep it there, or take that order back
     #[command(after_help = DONE_JSON)]
     Move {
@@ -84,11 +89,14 @@ pub async fn run(context: &Context, command: Command) -> Result<(), Failure> {
             let rpc = session.of(asked, |channel, request| async move { client(channel).plan(request).await });
             context.output.print(&PlanView::new(rpc.await?, explain))
         }
-        Command::Balance => {
+        Command::Balance { no_wait } => {
             let session = context.dialer.with_leader().await?;
-            let asked = BalanceRequest {};
+            let asked = BalanceRequest { no_wait };
             let rpc = session.of(asked, |channel, request| async move { client(channel).balance(request).await });
-            context.output.print(&PlanView::new(rpc.await?.plan.unwrap_or_default(), true))
+            match rpc.await?.plan {
+                Some(plan) => context.output.print(&PlanView::new(plan, true)),
+                None => context.output.print(&Done { kind: "channels", name: "all", done: "are looked at" }),
+            }
         }
         Command::Move { channel, node, no_wait, .. } => order(context, &channel, node, no_wait).await,
     }
@@ -139,7 +147,7 @@ fn has(channel: &Channel, node: i64) -> bool {
 }
 
 /// 0 stands for none on the wire.
-fn some(number: i64) -> Option<i64> {
+pub fn some(number: i64) -> Option<i64> {
     (number != 0).then_some(number)
 }
 
@@ -260,132 +268,5 @@ impl Report for Terms {
             vec![term, node, past.address.clone(), past.ordered_ms.to_string(), or_dash(took)]
         });
         table(&["TERM", "NODE", "ADDRESS", "ORDERED MS", "TAKEN WITHIN"], rows)
-    }
-}
-
-#[derive(Debug, Serialize)]
-struct PlanView {
-    policy: String,
-    moves: Vec<MoveView>,
-    cost_before: f64,
-    cost_after: f64,
-    unplaced: Vec<String>,
-    no_rebalance: Option<String>,
-    nodes: Vec<NodeView>,
-    #[serde(skip)]
-    explain: bool,
-}
-
-#[derive(Debug, Serialize)]
-struct MoveView {
-    channel: String,
-    from: Option<i64>,
-    to: i64,
-    reason: String,
-    veto: Option<String>,
-}
-
-#[derive(Debug, Serialize)]
-struct NodeView {
-    node: i64,
-    weight: f64,
-    load: Option<f64>,
-    frozen: bool,
-    draining: bool,
-    suspicion: Option<String>,
-    channels_before: u32,
-    channels_after: u32,
-    vchannels_before: u32,
-    vchannels_after: u32,
-}
-
-fn said(text: String) -> Option<String> {
-    (!text.is_empty()).then_some(text)
-}
-
-impl PlanView {
-    fn new(plan: PlanResponse, explain: bool) -> Self {
-        let moved = |one: Move| MoveView {
-            channel: one.channel,
-            from: some(one.from),
-            to: one.to,
-            reason: one.reason,
-            veto: said(one.veto),
-        };
-        let node = |one: PlannedNode| NodeView {
-            node: one.server_id,
-            weight: one.weight,
-            load: one.load,
-            frozen: one.frozen,
-            draining: one.draining,
-            suspicion: said(one.suspicion),
-            channels_before: one.channels_before,
-            channels_after: one.channels_after,
-            vchannels_before: one.vchannels_before,
-            vchannels_after: one.vchannels_after,
-        };
-        PlanView {
-            policy: plan.policy,
-            moves: plan.moves.into_iter().map(moved).collect(),
-            cost_before: plan.cost_before,
-            cost_after: plan.cost_after,
-            unplaced: plan.unplaced,
-            no_rebalance: said(plan.no_rebalance),
-            nodes: plan.nodes.into_iter().map(node).collect(),
-            explain,
-        }
-    }
-
-    fn moves_table(&self) -> String {
-        if self.moves.is_empty() {
-            return "nothing is to be moved".to_owned();
-        }
-        let rows = self.moves.iter().map(|one| {
-            let mut row = vec![one.channel.clone(), or_dash(one.from), one.to.to_string()];
-            if self.explain {
-                let veto = one.veto.as_ref().map(|veto| format!(" (refused: {veto})")).unwrap_or_default();
-                row.push(one_line(&format!("{}{veto}", one.reason)));
-            }
-            row
-        });
-        match self.explain {
-            true => table(&["CHANNEL", "FROM", "TO", "WHY"], rows),
-            false => table(&["CHANNEL", "FROM", "TO"], rows),
-        }
-    }
-
-    fn nodes_table(&self) -> String {
-        let rows = self.nodes.iter().map(|one| {
-            let state = match (one.draining, one.frozen, &one.suspicion) {
-                (true, ..) => "draining".to_owned(),
-                (false, _, Some(why)) => format!("avoided: {}", one_line(why)),
-                (false, true, None) => "frozen".to_owned(),
-                (false, false, None) => "-".to_owned(),
-            };
-            vec![
-                one.node.to_string(),
-                format!("{:.2}", one.weight),
-                or_dash(one.load.map(|load| format!("{load:.2}"))),
-                format!("{} -> {}", one.channels_before, one.channels_after),
-                format!("{} -> {}", one.vchannels_before, one.vchannels_after),
-                state,
-            ]
-        });
-        table(&["NODE", "WEIGHT", "LOAD", "CHANNELS", "VCHANNELS", "STATE"], rows)
-    }
-}
-
-impl Report for PlanView {
-    fn table(&self) -> String {
-        if !self.explain {
-            return self.moves_table();
-        }
-        let head = facts(&[
-            ("policy", self.policy.clone()),
-            ("cost", format!("{:.4} -> {:.4}", self.cost_before, self.cost_after)),
-            ("not moved for balance", or_dash(self.no_rebalance.clone())),
-            ("without a node", self.unplaced.len().to_string()),
-        ]);
-        format!("{head}\n\n{}\n\n{}", self.moves_table(), self.nodes_table())
     }
 }

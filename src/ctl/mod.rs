@@ -7,6 +7,7 @@ mod alarm;
 mod alias;
 mod broadcast;
 mod channel;
+mod channel_plan;
 mod cluster;
 mod collection;
 mod collection_report;

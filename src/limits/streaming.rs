@@ -31,6 +31,10 @@ pub const NODE_AVOIDED_MAX: Duration = Duration::from_secs(60);
 pub const BALANCER_GATHER: Duration = Duration::from_millis(5);
 /// Pause of the balancer after the log or the tables failed it.
 pub const BALANCER_RETRY: Duration = Duration::from_millis(100);
+/// Nodes that had a channel, of which the balancer knows the latest ones.
+pub const FORMER_OWNERS_MAX: usize = 4;
+/// How long collections may come and go before the balancer looks at where their vchannels are.
+pub const BALANCER_VCHANNELS_GATHER: Duration = Duration::from_secs(1);
 /// Operators' questions to the balancer that wait.
 pub const BALANCER_QUESTIONS_MAX: usize = 64;
 /// Collections that are read from the tables in one piece when a balancer begins.

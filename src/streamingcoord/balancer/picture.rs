@@ -5,6 +5,7 @@ use std::io;
 use std::time::Instant;
 
 use super::failures::Failures;
+use super::former::Former;
 use super::tenants::Tenants;
 use crate::config;
 use crate::pb::store::{self, PChannelState, WorkerRole};
@@ -16,6 +17,8 @@ use crate::streamingcoord::policy::{ChannelView, ClusterView, NodeView, Settings
 pub struct Known<'a> {
     pub tenants: &'a Tenants,
     pub failures: &'a Failures,
+    /// Who had the channels before.
+    pub former: &'a Former,
     /// Whether the channel of this name is being assigned under this term right now.
     pub running: &'a dyn Fn(&str, i64) -> bool,
     /// Channels whose logs have much to recover.
@@ -40,6 +43,8 @@ pub struct Picture {
     pub suspicions: BTreeMap<i64, String>,
     /// Why nothing is moved for balance, if so.
     pub no_rebalance: Option<String>,
+    /// Why channels stay where they are.
+    pub notes: Vec<String>,
 }
 
 /// The live streaming nodes by id.
@@ -49,8 +54,9 @@ pub fn streaming_nodes(view: &View<'_>) -> io::Result<BTreeMap<i64, store::Worke
 }
 
 impl Picture {
-    pub fn take(view: &View<'_>, known: &Known<'_>) -> io::Result<Self> {
-        let (rows, workers) = (view.pchannels()?, streaming_nodes(view)?);
+    /// `rows`: all channels, by name.
+    pub fn take(view: &View<'_>, rows: Vec<store::PChannel>, known: &Known<'_>) -> io::Result<Self> {
+        let workers = streaming_nodes(view)?;
         let common = view.streaming()?;
         let suspicions = suspicions(&workers, known);
         let no_rebalance = no_rebalance(&rows, &common);
@@ -65,19 +71,48 @@ impl Picture {
         });
         let terms = rows.iter().map(|row| (row.name.clone(), row.term)).collect();
         let nodes = nodes.collect();
-        let channels = rows.into_iter().map(|row| channel(row, &workers, known)).collect();
+        let notes = notes(&rows, known);
+        let at = workers.values().map(|worker| (worker.address.as_str(), worker.id)).collect();
+        let channels = rows.into_iter().map(|row| channel(row, &workers, &at, known)).collect();
         let settings = Settings {
             tolerance: known.config.balancer_rebalance_threshold,
             max_step: known.config.balancer_max_step,
             allow_rebalance: no_rebalance.is_none(),
-            ..Settings::default()
+            preferred_labels: known.config.balancer_preferred_labels.clone(),
+            weights: known.config.balancer_weights,
         };
         let view = ClusterView { nodes, channels, now_ms: known.now_ms };
-        Ok(Picture { view, settings, terms, suspicions, no_rebalance })
+        Ok(Picture { view, settings, terms, suspicions, no_rebalance, notes })
     }
 }
 
-fn channel(row: store::PChannel, workers: &BTreeMap<i64, store::Worker>, known: &Known<'_>) -> ChannelView {
+/// Whether a node took the channel so lately that it stays there.
+fn is_recent(row: &store::PChannel, known: &Known<'_>) -> bool {
+    let since_ms = known.now_ms.saturating_sub(row.last_assigned_ms);
+    !known.force && since_ms < known.config.balancer_min_interval_ms
+}
+
+fn notes(rows: &[store::PChannel], known: &Known<'_>) -> Vec<String> {
+    let assigned = || rows.iter().filter(|row| row.state() == PChannelState::Assigned);
+    let recent = assigned().filter(|row| is_recent(row, known)).count();
+    let lagging = assigned().filter(|row| known.lagging.contains(&row.name)).count();
+    let (interval_ms, lag_ms) = (known.config.balancer_min_interval_ms, known.config.balancer_max_recovery_lag_ms);
+    let mut notes = Vec::new();
+    if recent > 0 {
+        notes.push(format!("{recent} channels stay: they were taken less than {interval_ms} ms ago"));
+    }
+    if lagging > 0 {
+        notes.push(format!("{lagging} channels stay: their logs have more than {lag_ms} ms to recover"));
+    }
+    notes
+}
+
+fn channel(
+    row: store::PChannel,
+    workers: &BTreeMap<i64, store::Worker>,
+    at: &BTreeMap<&str, i64>,
+    known: &Known<'_>,
+) -> ChannelView {
     let node = row.node.as_ref().map(|node| node.server_id).filter(|node| workers.contains_key(node));
     let owner = match row.state() {
         PChannelState::Assigned => node,
@@ -87,11 +122,14 @@ fn channel(row: store::PChannel, workers: &BTreeMap<i64, store::Worker>, known: 
         }
         _ => None,
     };
-    let since_ms = known.now_ms.saturating_sub(row.last_assigned_ms);
-    let settled = known.force || since_ms >= known.config.balancer_min_interval_ms;
-    let movable = row.state() == PChannelState::Assigned && settled && !known.lagging.contains(&row.name);
-    let pinned = Some(row.pinned).filter(|node| workers.contains_key(node));
-    ChannelView { collections: known.tenants.of(&row.name), name: row.name, owner, movable, pinned }
+    let movable =
+        row.state() == PChannelState::Assigned && !is_recent(&row, known) && !known.lagging.contains(&row.name);
+    // Of a node that did not take it a moment ago the order is void: else the channel went there and back for ever.
+    let takes =
+        |node: &i64| workers.contains_key(node) && known.failures.refused(&row.name, *node, known.now).is_none();
+    let pinned = Some(row.pinned).filter(takes);
+    let former = known.former.of(&row.name, workers, at);
+    ChannelView { collections: known.tenants.of(&row.name), name: row.name, owner, former, movable, pinned }
 }
 
 /// Nodes that do not answer. When all that could take channels are such, none is: one may answer again.

@@ -61,5 +61,6 @@ pub fn planned(planned: &Planned) -> PlanResponse {
         unplaced: plan.unplaced.clone(),
         nodes: nodes.collect(),
         no_rebalance: picture.no_rebalance.clone().unwrap_or_default(),
+        notes: plan.notes.iter().chain(&picture.notes).cloned().collect(),
     }
 }

@@ -13,6 +13,8 @@ mod tests;
 
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
+
 pub use fair::{PChannelCountFair, VChannelFair};
 pub use registry::Registry;
 
@@ -51,6 +53,9 @@ pub struct ChannelView {
     pub collections: Vec<i64>,
     /// The live node that has it, or to which it is being assigned. A node that is not in the view counts as none.
     pub owner: Option<i64>,
+    /// Nodes that had it before, the latest first: what they cached of its log may still be there. Those that are not
+    /// in the view, and its owner, do not count.
+    pub former: Vec<i64>,
     /// False: it was moved too recently, or its log lags. It is not moved for balance then; a node that drains gives
     /// it away nevertheless.
     pub movable: bool,
@@ -68,18 +73,22 @@ pub struct Settings {
     pub max_step: usize,
     /// False: channels that have a node stay there, unless it drains or an operator moves them.
     pub allow_rebalance: bool,
+    /// Labels, with their values, that nodes should have.
+    pub preferred_labels: BTreeMap<String, String>,
     pub weights: Weights,
 }
 
 impl Default for Settings {
     /// Those of Milvus 2.6 (streaming.walBalancer.balancePolicy).
     fn default() -> Self {
-        Settings { tolerance: 0.01, max_step: 3, allow_rebalance: true, weights: Weights::default() }
+        let (preferred_labels, weights) = (BTreeMap::new(), Weights::default());
+        Settings { tolerance: 0.01, max_step: 3, allow_rebalance: true, preferred_labels, weights }
     }
 }
 
-/// How much each part counts in the cost of a layout, see [`VChannelFair`].
-#[derive(Clone, Copy, Debug, PartialEq)]
+/// How much each part counts in the cost of a layout, see [`VChannelFair`]. 0.0: not at all.
+#[derive(Clone, Copy, Debug, PartialEq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct Weights {
     /// Of the squared relative deviation of a node's number of pchannels from its share.
     pub pchannels: f64,
@@ -89,11 +98,39 @@ pub struct Weights {
     pub affinity: f64,
     /// How much the share of a node falls, relatively, for each 1.0 by which its reported load is above the average.
     pub load: f64,
+    /// How much of a node's capacity counts in its share: at 1.0 twice the capacity is twice the share.
+    pub capacity: f64,
+    /// Of the part of all channels that are on nodes without the preferred labels; a node that has some of them counts
+    /// by those that it lacks.
+    pub labels: f64,
+    /// Of the part of all channels that are not where they were: one counts nothing where it was last, half where it
+    /// was before that, and so on; and nothing anywhere if it was on none of the nodes.
+    pub former: f64,
 }
 
 impl Default for Weights {
     fn default() -> Self {
-        Weights { pchannels: 0.4, vchannels: 0.3, affinity: 0.01, load: 0.25 }
+        Weights { pchannels: 0.4, vchannels: 0.3, affinity: 0.01, load: 0.25, capacity: 1.0, labels: 3.0, former: 0.03 }
+    }
+}
+
+impl Weights {
+    /// Numbers of pchannels and nothing else.
+    const OF_PCHANNELS: Weights =
+        Weights { pchannels: 1.0, vchannels: 0.0, affinity: 0.0, load: 0.0, capacity: 0.0, labels: 0.0, former: 0.0 };
+
+    /// All of them, by their names.
+    pub fn named(&self) -> [(&'static str, f64); 7] {
+        let Weights { pchannels, vchannels, affinity, load, capacity, labels, former } = *self;
+        [
+            ("pchannels", pchannels),
+            ("vchannels", vchannels),
+            ("affinity", affinity),
+            ("load", load),
+            ("capacity", capacity),
+            ("labels", labels),
+            ("former", former),
+        ]
     }
 }
 
@@ -118,6 +155,8 @@ pub struct Plan {
     pub cost_after: f64,
     /// Channels without a node that no node may take, sorted.
     pub unplaced: Vec<String>,
+    /// For people: why no more is moved.
+    pub notes: Vec<String>,
 }
 
 /// Lays channels out on nodes.

@@ -15,6 +15,8 @@ const ORDER_LOOKS_MAX: usize = 1_000_000;
 const SWAP_NODES_MAX: usize = 8;
 /// Channels of one node that are looked at for a swap.
 const SWAP_CHANNELS_MAX: usize = 64;
+/// Channels that are moved in thought, to see how far a large cluster is from balance.
+const FAR_LENGTH_MAX: usize = 64;
 /// Series of moves in one plan. Each lowers the cost by more than the tolerance, so more are not expected.
 const SERIES_MAX: usize = 256;
 
@@ -97,7 +99,7 @@ fn shift(layout: &mut Layout, free: &[usize]) {
             let to = best.filter(|(_, cost)| *cost < stays - EPSILON).map_or(from, |(node, _)| node);
             layout.lay(*item, Some(to));
             shifted |= to != from;
-            looks += layout.nodes.len();
+            looks += layout.nodes.len() + layout.neighbours(*item);
         }
         let open: Vec<bool> = layout.items.iter().map(|item| item.hold == Hold::Free).collect();
         if !shifted && let Some(swap) = best_swap(layout, &open, usize::MAX).filter(|swap| swap.gain > EPSILON) {
@@ -125,22 +127,87 @@ fn best_node(layout: &Layout, item: usize, near: &mut Vec<f64>) -> Option<(usize
     best
 }
 
+/// Where moving for balance ended.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Halt {
+    /// Channels that were moved for balance.
+    pub moved: usize,
+    /// By how much the best that was found next would lower the cost; not above the tolerance.
+    pub gain: f64,
+}
+
 /// Moves channels that have a node, at most `max_step` of them, while a series of steps lowers the cost by more than
 /// `tolerance`.
-pub fn rebalance(layout: &mut Layout, tolerance: f64, max_step: usize) {
+pub fn rebalance(layout: &mut Layout, tolerance: f64, max_step: usize) -> Halt {
     let worth = tolerance.max(EPSILON);
+    let away = |layout: &Layout| {
+        layout.items.iter().filter(|item| item.hold == Hold::Movable && item.node != item.home).count()
+    };
     for _ in 0..SERIES_MAX {
-        let away = layout.items.iter().filter(|item| item.hold == Hold::Movable && item.node != item.home).count();
-        let held = max_step.saturating_sub(away);
-        let exchanged = exchange(layout, &open_items(layout), max_step, held, EPSILON).unwrap_or_default();
+        let moved = away(layout);
+        let held = max_step.saturating_sub(moved);
+        let exchanged = exchange(layout, &open_items(layout), max_step, held, EPSILON);
+        let is_large = exchanged.is_none();
+        let exchanged = exchanged.unwrap_or_default();
+        let exchange_gain = exchanged.1;
         if worth_it(layout, exchanged, worth) {
             continue;
         }
         let series = best_series(layout, max_step, held);
-        if !worth_it(layout, series, worth) {
-            return;
+        let gain = exchange_gain.max(series.1);
+        if worth_it(layout, series, worth) || is_large && begin_far(layout, held, worth) {
+            continue;
         }
+        return Halt { moved, gain };
     }
+    Halt { moved: away(layout), gain: 0.0 }
+}
+
+/// What a few moves gain falls with the square of a node's share: of a large cluster that is far from balance it is
+/// below any tolerance. So it is looked what many moves would gain, and the first ones are kept if all of them are
+/// worth it. Whether any were.
+fn begin_far(layout: &mut Layout, held: usize, worth: f64) -> bool {
+    if held == 0 {
+        return false;
+    }
+    let mut open = open_items(layout);
+    let (mut taken, mut gain): (Vec<Undo>, f64) = (Vec::new(), 0.0);
+    while taken.len() < FAR_LENGTH_MAX {
+        let Some(step) = best_relief(layout, &open).filter(|step| step.gain > EPSILON) else { break };
+        open[step.item] = false;
+        taken.extend(take(layout, step));
+        gain += step.gain;
+    }
+    let (mut kept, mut left) = (0, held);
+    while kept < taken.len() && gain > worth {
+        let needed = held_by(layout, taken[kept].0);
+        if needed > left {
+            break;
+        }
+        left -= needed;
+        kept += 1;
+    }
+    for (item, from) in taken.drain(kept..).rev() {
+        layout.lay(item, from);
+    }
+    kept > 0
+}
+
+/// The best move away from the node that gains most by having a channel less.
+fn best_relief(layout: &Layout, open: &[bool]) -> Option<Step> {
+    let on_node = |node: usize| layout.items.iter().zip(open).map(move |(item, open)| *open && item.node == Some(node));
+    let mut gives = vec![false; layout.nodes.len()];
+    for (item, _) in layout.items.iter().zip(open).filter(|(_, open)| **open) {
+        item.node.into_iter().for_each(|node| gives[node] = true);
+    }
+    let relieved = |node: &usize| {
+        let slot = &layout.nodes[*node];
+        layout.change(*node, -1.0, -slot.vchannels / slot.channels)
+    };
+    let from = (0..gives.len())
+        .filter(|node| gives[*node])
+        .min_by(|a, b| relieved(a).total_cmp(&relieved(b)).then(a.cmp(b)))?;
+    best_move(layout, &on_node(from).collect::<Vec<_>>(), usize::MAX)
 }
 
 /// Undoes what gains too little.

@@ -5,17 +5,6 @@ use std::sync::Arc;
 use super::super::{Move, PChannelCountFair, Registry};
 use super::*;
 
-/// `counts` channels on each of the nodes 1, 2, ...; each serves a collection of its own.
-fn laid_out(counts: &[usize]) -> ClusterView {
-    let owners = counts.iter().enumerate().flat_map(|(index, count)| vec![index as i64 + 1; *count]);
-    let channels = owners.enumerate().map(|(number, owner)| channel(number, &[number as i64], Some(owner)));
-    cluster((1..=counts.len() as i64).map(node), channels)
-}
-
-fn orphan(view: &mut ClusterView, node: i64) {
-    view.channels.iter_mut().filter(|channel| channel.owner == Some(node)).for_each(|channel| channel.owner = None);
-}
-
 #[test]
 fn channels_without_a_node_are_spread_evenly() {
     let view = cluster((1..=3).map(node), (0..16).map(|number| channel(number, &[], None)));

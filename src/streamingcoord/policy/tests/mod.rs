@@ -3,6 +3,7 @@
 mod best;
 mod examples;
 mod properties;
+mod settings;
 
 use std::collections::BTreeMap;
 
@@ -16,7 +17,7 @@ fn node(id: i64) -> NodeView {
 fn channel(number: usize, of: &[i64], owner: Option<i64>) -> ChannelView {
     let mut collections = of.to_vec();
     collections.sort_unstable();
-    ChannelView { name: name(number), collections, owner, movable: true, pinned: None }
+    ChannelView { name: name(number), collections, owner, former: Vec::new(), movable: true, pinned: None }
 }
 
 fn name(number: usize) -> String {
@@ -39,6 +40,18 @@ fn after(view: &ClusterView, plan: &Plan) -> ClusterView {
         channel.owner = Some(step.to);
     }
     view
+}
+
+/// `counts` channels on each of the nodes 1, 2, ...; each serves a collection of its own.
+fn laid_out(counts: &[usize]) -> ClusterView {
+    let owners = counts.iter().enumerate().flat_map(|(index, count)| vec![index as i64 + 1; *count]);
+    let channels = owners.enumerate().map(|(number, owner)| channel(number, &[number as i64], Some(owner)));
+    cluster((1..=counts.len() as i64).map(node), channels)
+}
+
+/// The node is gone, or says nothing of its channels.
+fn orphan(view: &mut ClusterView, node: i64) {
+    view.channels.iter_mut().filter(|channel| channel.owner == Some(node)).for_each(|channel| channel.owner = None);
 }
 
 /// How many channels each node has.

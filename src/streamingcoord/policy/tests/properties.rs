@@ -7,22 +7,30 @@ use proptest::prelude::*;
 use super::super::{Move, PChannelCountFair, Weights};
 use super::*;
 
-fn any_node() -> impl Strategy<Value = NodeView> {
+pub fn any_node() -> impl Strategy<Value = NodeView> {
     let load = proptest::option::of(0.0..1.0f64);
-    (0.2..4.0f64, load, prop::bool::weighted(0.2), prop::bool::weighted(0.2))
-        .prop_map(|(weight, load, frozen, draining)| NodeView { weight, load, frozen, draining, ..node(0) })
+    let labels = proptest::collection::btree_map("[ab]", "[xy]", 0..3);
+    (0.2..4.0f64, load, prop::bool::weighted(0.2), prop::bool::weighted(0.2), labels).prop_map(
+        |(weight, load, frozen, draining, labels)| NodeView { weight, load, frozen, draining, labels, ..node(0) },
+    )
 }
 
 fn any_channel() -> impl Strategy<Value = ChannelView> {
     let id = || proptest::option::weighted(0.7, 0..10i64);
     let pinned = proptest::option::weighted(0.1, 0..10i64);
-    (proptest::collection::vec(0..12i64, 0..6), id(), prop::bool::weighted(0.8), pinned).prop_map(
-        |(collections, owner, movable, pinned)| ChannelView { movable, pinned, ..channel(0, &collections, owner) },
+    let former = proptest::collection::vec(0..10i64, 0..4);
+    (proptest::collection::vec(0..12i64, 0..6), id(), prop::bool::weighted(0.8), pinned, former).prop_map(
+        |(collections, owner, movable, pinned, former)| ChannelView {
+            movable,
+            pinned,
+            former,
+            ..channel(0, &collections, owner)
+        },
     )
 }
 
 /// Nodes 0 to 6 at most, so that some owners and orders name nodes that are gone.
-fn any_cluster() -> impl Strategy<Value = ClusterView> {
+pub fn any_cluster() -> impl Strategy<Value = ClusterView> {
     let nodes = proptest::collection::vec(any_node(), 0..7);
     (nodes, proptest::collection::vec(any_channel(), 0..24)).prop_map(|(mut nodes, mut channels)| {
         nodes.iter_mut().enumerate().for_each(|(index, node)| node.id = index as i64);
@@ -31,11 +39,27 @@ fn any_cluster() -> impl Strategy<Value = ClusterView> {
     })
 }
 
-fn any_settings() -> impl Strategy<Value = Settings> {
-    let weights = (0.0..1.0f64, 0.0..1.0f64, 0.0..0.1f64, 0.0..1.0f64)
-        .prop_map(|(pchannels, vchannels, affinity, load)| Weights { pchannels, vchannels, affinity, load });
-    (0.0..0.1f64, 0..6usize, prop::bool::weighted(0.8), weights).prop_map(
-        |(tolerance, max_step, allow_rebalance, weights)| Settings { tolerance, max_step, allow_rebalance, weights },
+pub fn any_settings() -> impl Strategy<Value = Settings> {
+    let weights = (0.0..1.0f64, 0.0..1.0f64, 0.0..0.1f64, 0.0..1.0f64, 0.0..1.5f64, 0.0..5.0f64, 0.0..0.5f64).prop_map(
+        |(pchannels, vchannels, affinity, load, capacity, labels, former)| Weights {
+            pchannels,
+            vchannels,
+            affinity,
+            load,
+            capacity,
+            labels,
+            former,
+        },
+    );
+    let labels = proptest::collection::btree_map("[ab]", "[xy]", 0..3);
+    (0.0..0.1f64, 0..6usize, prop::bool::weighted(0.8), labels, weights).prop_map(
+        |(tolerance, max_step, allow_rebalance, preferred_labels, weights)| Settings {
+            tolerance,
+            max_step,
+            allow_rebalance,
+            preferred_labels,
+            weights,
+        },
     )
 }
 
@@ -43,12 +67,12 @@ fn policies() -> [&'static dyn Policy; 2] {
     [&VChannelFair, &PChannelCountFair]
 }
 
-fn find(view: &ClusterView, id: i64) -> Option<&NodeView> {
+pub fn find(view: &ClusterView, id: i64) -> Option<&NodeView> {
     view.nodes.iter().find(|node| node.id == id)
 }
 
 /// The moves that nothing but balance asks for.
-fn for_balance(view: &ClusterView, plan: &Plan) -> usize {
+pub fn for_balance(view: &ClusterView, plan: &Plan) -> usize {
     let of_balance = |step: &&Move| {
         let channel = view.channels.iter().find(|channel| channel.name == step.channel).unwrap();
         let stays = channel.owner.and_then(|owner| find(view, owner)).is_some_and(|node| !node.draining);
