@@ -48,7 +48,6 @@ impl StreamingParts {
         metrics: &Metrics,
     ) -> Self {
         let assignments = Assignments::new(replica.clone());
-        let reports = Reports::new(relay.clone(), assignments.clone());
         let balancer = Balancer::new(Parts {
             replica: replica.clone(),
             proposer,
@@ -60,15 +59,22 @@ impl StreamingParts {
             config: Arc::new(config),
             policies: Registry::default(),
         });
+        let reports = Reports::new(balancer.clone());
         metrics.register(|registry| {
             balancer.metrics().register(registry);
             registry.register_collector(Box::new(ChannelGauges(replica.clone())));
             registry.register_collector(Box::new(ListenerGauges(assignments.clone())));
         });
-        let (policy, replication) = (PolicyApi { ledger: ledger.clone() }, broadcast.replication.clone());
-        let (assigned, told) = (assignments.clone(), reports.clone());
+        let discovery = DiscoveryService {
+            replica,
+            assignments: assignments.clone(),
+            balancer: balancer.clone(),
+            reports: reports.clone(),
+            policy: PolicyApi { ledger: ledger.clone() },
+            replication: broadcast.replication.clone(),
+        };
         StreamingParts {
-            discovery: DiscoveryService { replica, assignments: assigned, reports: told, policy, replication },
+            discovery,
             operators: StreamingService { ledger, balancer: balancer.clone(), board: broadcast.board.clone() },
             balancer,
             assignments,
@@ -80,11 +86,16 @@ impl StreamingParts {
         routes.add_service(self.discovery.clone()).add_service(limited!(StreamingServer<_>, self.operators.clone()))
     }
 
-    /// Keeps clients told, until `shutdown` is asked for.
+    /// Keeps clients told, until `shutdown` is asked for; then nothing is balanced here any more.
     pub(super) fn serve(&self, shutdown: Shutdown) -> impl Future<Output = ()> + Send + 'static {
         let (assignments, reports) = (self.assignments.clone(), self.reports.clone());
+        let balancer = self.balancer.clone();
+        balancer.register_streaming_enabled_notifier(|| {
+            tracing::info!("streaming is enabled: a node was given a channel");
+        });
         async move {
             tokio::join!(assignments.follow(shutdown.clone()), reports.send(shutdown));
+            balancer.close();
         }
     }
 }

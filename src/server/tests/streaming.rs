@@ -1,5 +1,7 @@
 //! Streaming nodes of a cluster of three whole servers: real manager services that share one log for each channel.
 
+mod triggers;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::AtomicBool;
 
@@ -444,7 +446,7 @@ async fn operators_see_plans_and_set_the_policy() {
     assert!(forced.cost_after < forced.cost_before);
     assert_eq!((forced.nodes[0].channels_before, forced.nodes[0].channels_after), (16, 13));
     assert!(site.channels().await.iter().all(|one| one.server_id == 951), "nothing was done");
-    let done = operator.balance(BalanceRequest {}).await.unwrap().into_inner().plan.unwrap();
+    let done = operator.balance(BalanceRequest::default()).await.unwrap().into_inner().plan.unwrap();
     assert_eq!(done.moves, forced.moves);
     site.settled(&[951, 952]).await;
     // Milvus' own call, at another node than the leader.

@@ -15,6 +15,11 @@ struct Failed {
 }
 
 impl Failed {
+    /// Whether another failure would be one more in a row.
+    fn counts(&self, now: Instant) -> bool {
+        now < self.until + limits::NODE_AVOIDED_MAX
+    }
+
     fn again(before: Option<&Failed>, now: Instant, why: &str, shortest: Duration, longest: Duration) -> Self {
         let count = before.map_or(1, |before| before.count.saturating_add(1));
         let doubled = shortest.saturating_mul(1 << (count - 1).min(16));
@@ -28,8 +33,10 @@ pub struct Failures {
     nodes: BTreeMap<i64, Failed>,
     /// Nodes that did not take a channel, by channel and node.
     refused: BTreeMap<(String, i64), Failed>,
-    /// Channels that wait to be ordered again.
+    /// Channels that wait, or waited, to be ordered again.
     waiting: BTreeMap<String, Failed>,
+    /// The latest term under which a channel was lost, by channel.
+    lost: BTreeMap<String, i64>,
 }
 
 impl Failures {
@@ -54,15 +61,24 @@ impl Failures {
         self.waiting.insert(channel.to_owned(), failed);
     }
 
+    /// The node took the channel under this term and does not serve it, which is no better than not to take it. A term
+    /// counts once.
+    pub fn lost(&mut self, channel: &str, term: i64, node: i64, now: Instant) {
+        if self.lost.insert(channel.to_owned(), term) != Some(term) {
+            self.not_taken(channel, node, now, "it did not serve it");
+        }
+    }
+
     pub fn answered(&mut self, node: i64) {
         self.nodes.remove(&node);
     }
 
-    pub fn taken(&mut self, channel: &str) {
-        self.waiting.remove(channel);
-        let of_channel = (channel.to_owned(), i64::MIN)..=(channel.to_owned(), i64::MAX);
-        let done: Vec<_> = self.refused.range(of_channel).map(|(key, _)| key.clone()).collect();
-        done.iter().for_each(|key| _ = self.refused.remove(key));
+    /// It waits no longer. Who refused it is known for a while: else an operator's order for such a node would take the
+    /// channel there and back without a pause.
+    pub fn taken(&mut self, channel: &str, now: Instant) {
+        if let Some(waiting) = self.waiting.get_mut(channel) {
+            waiting.until = waiting.until.min(now);
+        }
     }
 
     /// Why the node is avoided, if it is.
@@ -88,11 +104,11 @@ impl Failures {
         waiting.chain(nodes).filter(|until| *until > now).min()
     }
 
-    /// Forgets nodes that are gone, and channels that are not being assigned.
-    pub fn keep_only(&mut self, lives: impl Fn(i64) -> bool, assigning: impl Fn(&str) -> bool) {
+    /// Forgets nodes that are gone, and what is long over.
+    pub fn keep_only(&mut self, lives: impl Fn(i64) -> bool, now: Instant) {
         self.nodes.retain(|node, _| lives(*node));
-        self.refused.retain(|(channel, node), _| lives(*node) && assigning(channel));
-        self.waiting.retain(|channel, _| assigning(channel));
+        self.refused.retain(|(_, node), failed| lives(*node) && failed.counts(now));
+        self.waiting.retain(|_, failed| failed.counts(now));
     }
 }
 
@@ -116,16 +132,38 @@ mod tests {
     }
 
     #[test]
-    fn a_channel_that_was_refused_waits_and_is_forgotten_when_it_is_taken() {
+    fn a_channel_that_was_refused_waits_until_it_is_taken_and_is_forgotten_later() {
         let (mut failures, now) = (Failures::default(), Instant::now());
         failures.not_taken("a", 1, now, "no");
         failures.not_taken("b", 1, now, "no");
         assert!(failures.waits("a", now) && !failures.waits("a", now + limits::ASSIGN_RETRY_MIN));
         assert!(failures.refused("a", 1, now).is_some() && failures.refused("a", 2, now).is_none());
-        failures.taken("a");
-        assert!(!failures.waits("a", now) && failures.refused("a", 1, now).is_none());
-        assert!(failures.refused("b", 1, now).is_some());
-        failures.keep_only(|_| true, |channel| channel != "b");
-        assert!(failures.refused("b", 1, now).is_none() && !failures.waits("b", now));
+        failures.taken("a", now);
+        assert!(!failures.waits("a", now) && failures.waits("b", now));
+        assert!(failures.refused("a", 1, now).is_some(), "it may be taken by another");
+        let later = now + limits::NODE_AVOIDED_MIN;
+        failures.keep_only(|_| true, later);
+        assert!(failures.refused("a", 1, later).is_none());
+        failures.not_taken("a", 1, later, "no");
+        assert!(failures.refused("a", 1, later + limits::NODE_AVOIDED_MIN).is_some(), "for longer the second time");
+        let much_later = later + 3 * limits::NODE_AVOIDED_MAX;
+        failures.keep_only(|_| true, much_later);
+        assert!(failures.refused.is_empty() && failures.waiting.is_empty());
+        failures.not_taken("b", 1, much_later, "no");
+        failures.keep_only(|_| false, much_later);
+        assert!(failures.refused.is_empty());
+    }
+
+    #[test]
+    fn a_channel_that_is_lost_again_and_again_waits_longer_and_a_term_counts_once() {
+        let (mut failures, now) = (Failures::default(), Instant::now());
+        failures.lost("a", 2, 1, now);
+        failures.lost("a", 2, 1, now);
+        let after = |times: u32| now + times * limits::ASSIGN_RETRY_MIN;
+        assert!(failures.waits("a", now) && !failures.waits("a", after(1)));
+        assert_eq!(failures.refused("a", 1, now), Some("it did not serve it"));
+        failures.taken("a", now);
+        failures.lost("a", 3, 1, now);
+        assert!(failures.waits("a", after(1)) && !failures.waits("a", after(2)));
     }
 }

@@ -83,12 +83,16 @@ impl Health {
         for wal in &metrics.wals {
             let Some(info) = &wal.info else { continue };
             named.insert(info.name.as_str(), info.term);
-            if let Some(Metrics::Rw(rw)) = &wal.metrics {
-                let lag = physical_ms(rw.mvcc_time_tick).saturating_sub(physical_ms(rw.recovery_time_tick));
-                match lag > lag_ms_max {
-                    true => _ = self.lagging.insert(info.name.clone()),
-                    false => _ = self.lagging.remove(&info.name),
+            // Who says nothing of it has nothing to recover.
+            let lag = match &wal.metrics {
+                Some(Metrics::Rw(rw)) => {
+                    physical_ms(rw.mvcc_time_tick).saturating_sub(physical_ms(rw.recovery_time_tick))
                 }
+                _ => 0,
+            };
+            match lag > lag_ms_max {
+                true => _ = self.lagging.insert(info.name.clone()),
+                false => _ = self.lagging.remove(&info.name),
             }
             let place = rows.binary_search_by(|row| row.name.as_str().cmp(&info.name));
             let row = place.ok().and_then(|place| rows.get(place));
@@ -174,5 +178,10 @@ mod tests {
         assert_eq!((health.take(&silent, &rows, 1000), health.silent()), (Findings::default(), 1));
         health.take(&answer(&rows, &[("a", 3)], 1000), &rows, 1000);
         assert!(health.lagging().is_empty() && health.silent() == 0);
+        health.take(&answer(&rows, &[("a", 3)], 1001), &rows, 1000);
+        let mut mute = answer(&rows, &[("a", 3)], 0);
+        mute.said.iter_mut().flat_map(|said| &mut said.wals).for_each(|wal| wal.metrics = None);
+        health.take(&mute, &rows, 1000);
+        assert!(health.lagging().is_empty(), "the node that has it now says nothing of it");
     }
 }

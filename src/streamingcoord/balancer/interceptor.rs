@@ -33,20 +33,30 @@ pub trait Interceptor: Send + Sync + 'static {
     fn after(&self, channel: &str, term: i64, node: i64, outcome: &Outcome, took: Duration);
 }
 
-/// All of them, in the order in which they were added.
+/// All of them: those that were added, in that order, and then those built in. So no token is taken and nothing is
+/// written down as intended that an added one refuses.
 #[derive(Default)]
 pub struct Interceptors {
-    row: RwLock<Vec<Arc<dyn Interceptor>>>,
+    added: RwLock<Vec<Arc<dyn Interceptor>>>,
+    built_in: Vec<Arc<dyn Interceptor>>,
 }
 
 impl Interceptors {
+    pub fn new(built_in: Vec<Arc<dyn Interceptor>>) -> Self {
+        Interceptors { added: RwLock::default(), built_in }
+    }
+
     pub fn add(&self, interceptor: Arc<dyn Interceptor>) {
-        self.row.write().push(interceptor);
+        self.added.write().push(interceptor);
+    }
+
+    fn row(&self) -> Vec<Arc<dyn Interceptor>> {
+        self.added.read().iter().chain(&self.built_in).cloned().collect()
     }
 
     /// Who refuses it, and why.
     pub fn before(&self, intended: &Intended, dry: bool) -> Result<(), String> {
-        let row = self.row.read().clone();
+        let row = self.row();
         let mut refusals = row.iter().filter_map(|one| {
             let refused = one.before(intended, dry).err()?;
             Some(format!("{}: {refused}", one.name()))
@@ -55,8 +65,7 @@ impl Interceptors {
     }
 
     pub fn after(&self, channel: &str, term: i64, node: i64, outcome: &Outcome, took: Duration) {
-        let row = self.row.read().clone();
-        row.iter().for_each(|one| one.after(channel, term, node, outcome, took));
+        self.row().iter().for_each(|one| one.after(channel, term, node, outcome, took));
     }
 }
 
@@ -156,11 +165,12 @@ mod tests {
 
     #[test]
     fn the_first_that_refuses_is_the_reason() {
-        let all = Interceptors::default();
-        all.add(Arc::new(Audit));
+        let limit = RateLimit::new(1.0, FakeClock::at(0));
+        let all = Interceptors::new(vec![Arc::new(limit), Arc::new(Audit)]);
         all.add(Arc::new(No));
-        assert_eq!(all.before(&intended("free", true), false), Ok(()));
         assert_eq!(all.before(&intended("kept", true), false), Err("no: it stays".into()));
+        assert_eq!(all.before(&intended("free", true), false), Ok(()), "the refused one took no token");
+        assert!(all.before(&intended("free", true), false).is_err_and(|why| why.starts_with("rate limit: ")));
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! What the balancer counts.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,6 +17,32 @@ use crate::pb::store::PChannelState;
 use crate::replica::Replica;
 use crate::state::View;
 
+/// Why the balancer plans.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Cause {
+    /// It begins to lead, or lost track of changes.
+    Begin,
+    /// A node joined, left, or was drained or frozen.
+    Nodes,
+    /// Channels were added or lost, or an operator ordered something.
+    Channels,
+    /// Collections came or went.
+    VChannels,
+    /// Whatever was on its way has arrived.
+    Settled,
+    /// Something that failed may be tried again.
+    Retry,
+    /// An operator says so.
+    Operator,
+    /// Nothing happened for a while.
+    Timer,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Triggered {
+    cause: &'static str,
+}
+
 /// How an assignment ended.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Ended {
@@ -26,8 +53,10 @@ struct Ended {
 pub struct BalancerMetrics {
     /// Streaming nodes that answered the last question after their health, or did not.
     pub(super) nodes_silent: prometheus_client::metrics::gauge::Gauge,
+    triggers: Family<Triggered, Counter>,
     plan_seconds: Histogram,
     rebalances: Counter,
+    rebalance_seconds: Histogram,
     vetoed: Counter,
     assignments: Family<Ended, Counter>,
     assignment_seconds: Histogram,
@@ -37,11 +66,28 @@ impl Default for BalancerMetrics {
     fn default() -> Self {
         BalancerMetrics {
             nodes_silent: Default::default(),
+            triggers: Family::default(),
             plan_seconds: seconds(),
             rebalances: Counter::default(),
+            rebalance_seconds: seconds(),
             vetoed: Counter::default(),
             assignments: Family::default(),
             assignment_seconds: seconds(),
+        }
+    }
+}
+
+impl Cause {
+    fn name(self) -> &'static str {
+        match self {
+            Cause::Begin => "begin",
+            Cause::Nodes => "nodes",
+            Cause::Channels => "channels",
+            Cause::VChannels => "vchannels",
+            Cause::Settled => "settled",
+            Cause::Retry => "retry",
+            Cause::Operator => "operator",
+            Cause::Timer => "timer",
         }
     }
 }
@@ -55,12 +101,26 @@ impl BalancerMetrics {
     pub fn register(&self, registry: &mut Registry) {
         registry.register("streaming_balancer_seconds", "Time that a plan took", self.plan_seconds.clone());
         registry.register("streaming_rebalances", "Plans that moved or placed channels", self.rebalances.clone());
+        let took = self.rebalance_seconds.clone();
+        registry.register("streaming_rebalance_seconds", "From a plan to the last of its channels that arrived", took);
+        registry.register("streaming_balancer_triggers", "Plans by what they were made for", self.triggers.clone());
         registry.register("streaming_vetoed", "Assignments that an interceptor refused", self.vetoed.clone());
         registry.register("streaming_assignments", "Assignments that ended, by outcome", self.assignments.clone());
         let took = self.assignment_seconds.clone();
         registry.register("streaming_assignment_seconds", "From an order to the node's answer", took);
         let silent = self.nodes_silent.clone();
         registry.register("streaming_nodes_silent", "Streaming nodes that do not say how they are", silent);
+    }
+
+    pub(super) fn triggered(&self, causes: &BTreeSet<Cause>) {
+        for cause in causes {
+            self.triggers.get_or_create(&Triggered { cause: cause.name() }).inc();
+        }
+    }
+
+    /// What a plan moved, or several that came one after the other, has arrived.
+    pub(super) fn rebalanced(&self, took: Duration) {
+        self.rebalance_seconds.observe(took.as_secs_f64());
     }
 
     pub(super) fn planned(&self, took: Duration, vetoed: usize, ordered: bool) {

@@ -2,12 +2,14 @@
 //! channel is lost, when an operator or a timer says so; what it orders is committed under a new term before any node
 //! hears of it.
 //!
-//! - `reign`: the loop; `picture`: what the policy looks at; `planning`: from its plan to orders; `report`: the same
+//! - `reign`: the loop; `reign/upkeep`: nodes that are asked now and then; `picture`: what the policy looks at; `planning`: from its plan to orders; `report`: the same
 //!   for operators; `tenants`: which collections a channel carries;
-//! - `operation`: one assignment on the nodes; `failures`: who failed lately; `health`: how nodes are;
+//! - `operation`: one assignment on the nodes; `failures`: who failed lately; `former`: who had a channel before;
+//!   `health`: how nodes are;
 //! - `interceptor`: what is asked before and told after; `metrics`.
 
 mod failures;
+mod former;
 mod health;
 mod interceptor;
 mod metrics;
@@ -20,6 +22,7 @@ mod tenants;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeSet;
 use std::io;
 use std::sync::Arc;
 
@@ -86,11 +89,12 @@ pub struct Balancer {
 impl Balancer {
     pub fn new(parts: Parts) -> Arc<Self> {
         let Parts { replica, proposer, relay, clock, nodes, loads, assignments, config, policies } = parts;
-        let interceptors = Interceptors::default();
+        let mut built_in: Vec<Arc<dyn Interceptor>> = Vec::new();
         if config.balancer_moves_per_s > 0.0 {
-            interceptors.add(Arc::new(RateLimit::new(config.balancer_moves_per_s, clock.clone())));
+            built_in.push(Arc::new(RateLimit::new(config.balancer_moves_per_s, clock.clone())));
         }
-        interceptors.add(Arc::new(Audit));
+        built_in.push(Arc::new(Audit));
+        let interceptors = Interceptors::new(built_in);
         Arc::new(Balancer {
             replica,
             proposer,
@@ -109,7 +113,7 @@ impl Balancer {
         })
     }
 
-    /// Asked before and told after each assignment, behind those that are there.
+    /// Asked before and told after each assignment, before those built in.
     pub fn add_interceptor(&self, interceptor: Arc<dyn Interceptor>) {
         self.interceptors.add(interceptor);
     }
@@ -148,9 +152,13 @@ impl Balancer {
         Ok(())
     }
 
-    /// Has the leader's balancer, if this is it, look at once.
-    pub fn trigger(&self) {
+    /// On the leader. Has the balancer look at once.
+    pub fn trigger(&self) -> Result<(), Failure> {
+        if self.asks.lock().is_none() {
+            return Err(replica::Error::NotLeader.into());
+        }
         self.triggered.notify_one();
+        Ok(())
     }
 
     /// On the leader. What would be ordered now; `force`: as if no channel had been moved a moment ago.
@@ -188,6 +196,8 @@ struct Closing<'a>(&'a Balancer);
 impl Drop for Closing<'_> {
     fn drop(&mut self) {
         *self.0.asks.lock() = None;
+        // A leader opened connections to all streaming nodes; nobody else needs them.
+        self.0.nodes.keep_only(&BTreeSet::new());
     }
 }
 

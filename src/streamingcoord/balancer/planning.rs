@@ -28,6 +28,11 @@ pub fn examined(
     now: Instant,
     dry: bool,
 ) -> Planned {
+    let planned = plan.moves.len();
+    plan.moves.retain(|one| !failures.waits(&one.channel, now));
+    if plan.moves.len() < planned {
+        plan.notes.push(format!("{} channels wait before they are ordered again", planned - plan.moves.len()));
+    }
     avoid_refused(&mut plan, &picture, failures, now);
     let by_name: BTreeMap<&str, &ChannelView> =
         picture.view.channels.iter().map(|channel| (channel.name.as_str(), channel)).collect();

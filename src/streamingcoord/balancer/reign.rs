@@ -1,6 +1,8 @@
 //! The balancer's work for as long as this node leads. What is decided is proposed under the reign's term; what is on
 //! its way can be read from the facts, so the next leader goes on where this one was.
 
+mod upkeep;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::Arc;
@@ -14,7 +16,9 @@ use tokio::time::{MissedTickBehavior, interval, sleep_until};
 use tracing::Instrument;
 
 use super::failures::Failures;
-use super::health::{Answer, Health};
+use super::former::Former;
+use super::health::Health;
+use super::metrics::Cause;
 use super::operation::{Ended, Operation, Outcome};
 use super::picture::{Known, Picture, streaming_nodes};
 use super::planning::{Planned, examined};
@@ -25,7 +29,7 @@ use crate::failure::Failure;
 use crate::leader::Reign;
 use crate::limits;
 use crate::pb::roost_streaming::PlanResponse;
-use crate::pb::store;
+use crate::pb::store::{self, PChannelState};
 use crate::replica::Events;
 use crate::state::limits::{MAX_PCHANNEL_ORDERS, MAX_PCHANNELS_ADDED};
 use crate::state::{Command, Event, PChannelCommand, PChannelReply, Reply, View, pchannel_name};
@@ -46,6 +50,7 @@ pub(super) struct Reigning<'b> {
     policy: Arc<dyn Policy>,
     tenants: Tenants,
     failures: Failures,
+    former: Former,
     health: Health,
     operations: JoinSet<Ended>,
     running: BTreeMap<String, Running>,
@@ -53,9 +58,14 @@ pub(super) struct Reigning<'b> {
     failed: BTreeMap<String, i64>,
     /// Taken, and not yet said so in the log.
     taken: Vec<(String, i64)>,
-    plan_due: bool,
+    /// Why a plan is to be made now; empty: none is.
+    due: BTreeSet<Cause>,
     /// When something that waits may go on.
     retry_at: Option<Instant>,
+    /// When it is to be looked at the vchannels of collections that came or went.
+    vchannels_at: Option<Instant>,
+    /// Since when channels are on their way that a plan gave to nodes.
+    moving_since: Option<Instant>,
 }
 
 struct Running {
@@ -80,13 +90,16 @@ impl<'b> Reigning<'b> {
             policy,
             tenants: Tenants::default(),
             failures: Failures::default(),
+            former: Former::default(),
             health: Health::default(),
             operations: JoinSet::new(),
             running: BTreeMap::new(),
             failed: BTreeMap::new(),
             taken: Vec::new(),
-            plan_due: true,
+            due: BTreeSet::from([Cause::Begin]),
             retry_at: None,
+            vchannels_at: None,
+            moving_since: None,
         };
         reigning.read_tenants().await?;
         Ok(reigning)
@@ -97,7 +110,7 @@ impl<'b> Reigning<'b> {
         check.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             self.advance().await?;
-            let retry_at = self.retry_at;
+            let (retry_at, vchannels_at) = (self.retry_at, self.vchannels_at);
             tokio::select! {
                 batch = events.recv() => match batch {
                     Ok(batch) => self.note(&batch).await?,
@@ -107,13 +120,17 @@ impl<'b> Reigning<'b> {
                 Some(ended) = self.operations.join_next(), if !self.operations.is_empty() => self.ended(ended),
                 Some(ask) = asks.recv() => self.answer(ask).await?,
                 answer = self.health.answer() => self.examine(answer).await?,
-                () = self.balancer.triggered.notified() => self.plan_due = true,
+                () = self.balancer.triggered.notified() => { self.due.insert(Cause::Operator); }
                 () = due(retry_at), if retry_at.is_some() => {
                     self.retry_at = None;
-                    self.plan_due = true;
+                    self.due.insert(Cause::Retry);
+                }
+                () = due(vchannels_at), if vchannels_at.is_some() => {
+                    self.vchannels_at = None;
+                    self.due.insert(Cause::VChannels);
                 }
                 _ = check.tick() => {
-                    self.plan_due = true;
+                    self.due.insert(Cause::Timer);
                     self.ask_health()?;
                 }
             }
@@ -129,10 +146,10 @@ impl<'b> Reigning<'b> {
             let taken = self.taken.drain(..self.taken.len().min(MAX_PCHANNEL_ORDERS)).collect();
             self.propose(PChannelCommand::AssignDone { taken }).await?;
         }
-        if self.plan_due {
+        if !self.due.is_empty() {
             // What happens together is planned together.
             tokio::time::sleep(limits::BALANCER_GATHER).await;
-            self.plan_due = false;
+            self.balancer.metrics.triggered(&std::mem::take(&mut self.due));
             self.round(false, true).await?;
         }
         Ok(())
@@ -164,6 +181,7 @@ impl<'b> Reigning<'b> {
             self.propose(PChannelCommand::Assign { orders: chunk.to_vec() }).await?;
         }
         if !orders.is_empty() {
+            self.moving_since.get_or_insert(started);
             tracing::info!(channels = orders.len(), cost = planned.plan.cost_after, "channels are given to nodes");
             self.start_operations()?;
         }
@@ -188,11 +206,20 @@ impl<'b> Reigning<'b> {
         Ok(any)
     }
 
-    fn picture(&self, force: bool, now: Instant) -> io::Result<Picture> {
+    fn picture(&mut self, force: bool, now: Instant) -> io::Result<Picture> {
+        let view = self.balancer.replica.view()?;
+        let view = View::new(view.as_ref());
+        let rows = view.pchannels()?;
+        self.former.take_in(&view, &rows)?;
+        for row in rows.iter().filter(|row| row.state() == PChannelState::Unavailable) {
+            let node = row.node.as_ref().map_or(0, |node| node.server_id);
+            self.failures.lost(&row.name, row.term, node, now);
+        }
         let running = |channel: &str, term: i64| self.running.get(channel).is_some_and(|one| one.term == term);
         let known = Known {
             tenants: &self.tenants,
             failures: &self.failures,
+            former: &self.former,
             running: &running,
             lagging: self.health.lagging(),
             loads: &self.balancer.loads,
@@ -201,8 +228,7 @@ impl<'b> Reigning<'b> {
             now,
             force,
         };
-        let view = self.balancer.replica.view()?;
-        Picture::take(&View::new(view.as_ref()), &known)
+        Picture::take(&view, rows, &known)
     }
 
     /// Begins what the facts say is being assigned, and ends what they do not.
@@ -217,8 +243,7 @@ impl<'b> Reigning<'b> {
             rows.iter().filter(|row| lives(row)).map(|row| (row.name.as_str(), row.term)).collect();
         self.running.retain(|name, running| wanted.get(name.as_str()) == Some(&running.term));
         self.failed.retain(|name, term| wanted.get(name.as_str()) == Some(&*term));
-        let assigning: BTreeSet<&str> = rows.iter().map(|row| row.name.as_str()).collect();
-        self.failures.keep_only(|node| workers.contains_key(&node), |channel| assigning.contains(channel));
+        self.failures.keep_only(|node| workers.contains_key(&node), Instant::now());
         self.balancer.nodes.keep_only(&workers.keys().copied().collect());
         for row in rows.iter().filter(|row| lives(row)) {
             if !self.running.contains_key(&row.name) && !self.failed.contains_key(&row.name) {
@@ -253,7 +278,7 @@ impl<'b> Reigning<'b> {
             Err(error) => {
                 tracing::error!(%error, "an assignment was cut off");
                 self.running.retain(|_, running| !running.task.is_finished());
-                self.plan_due = true;
+                self.due.insert(Cause::Retry);
                 return;
             }
         };
@@ -266,10 +291,14 @@ impl<'b> Reigning<'b> {
             Outcome::Taken => {
                 self.balancer.metrics.ended("assigned", took);
                 self.failures.answered(node);
-                self.failures.taken(&channel);
+                self.failures.taken(&channel, Instant::now());
                 self.taken.push((channel, term));
-                // What is balanced comes next.
-                self.plan_due |= self.running.is_empty();
+                if self.running.is_empty() {
+                    // What is balanced comes next.
+                    self.due.insert(Cause::Settled);
+                    let since = self.moving_since.take();
+                    since.into_iter().for_each(|since| self.balancer.metrics.rebalanced(since.elapsed()));
+                }
             }
             Outcome::Failed(error) => {
                 self.balancer.metrics.ended("failed", took);
@@ -289,22 +318,20 @@ impl<'b> Reigning<'b> {
             // Rows were replaced as a whole.
             return self.read_tenants().await;
         }
-        let changes = |event: &Event| match event {
-            Event::AssignmentsChanged { unsettled, .. } => *unsettled,
-            Event::WorkerChanged { .. } => true,
-            other => Tenants::concerns(other),
+        let cause = |event: &Event| match event {
+            Event::AssignmentsChanged { unsettled: true, .. } => Some(Cause::Channels),
+            Event::WorkerChanged { .. } => Some(Cause::Nodes),
+            other => Tenants::concerns(other).then_some(Cause::VChannels),
         };
-        if !batch.events.iter().any(changes) {
-            return Ok(());
+        let causes: BTreeSet<Cause> = batch.events.iter().filter_map(cause).collect();
+        if causes.contains(&Cause::VChannels) {
+            let view = self.balancer.replica.view()?;
+            let view = View::new(view.as_ref());
+            batch.events.iter().try_for_each(|event| self.tenants.note(&view, event))?;
+            // Collections come and go by thousands: they are looked at together.
+            self.vchannels_at.get_or_insert_with(|| Instant::now() + limits::BALANCER_VCHANNELS_GATHER);
         }
-        let view = self.balancer.replica.view()?;
-        let view = View::new(view.as_ref());
-        let mut urgent = false;
-        for event in &batch.events {
-            // How many vchannels there are is looked at with the next check: collections come and go by thousands.
-            urgent |= !self.tenants.note(&view, event)? && changes(event);
-        }
-        self.plan_due |= urgent;
+        self.due.extend(causes.into_iter().filter(|cause| *cause != Cause::VChannels));
         Ok(())
     }
 
@@ -312,53 +339,17 @@ impl<'b> Reigning<'b> {
         let replica = self.balancer.replica.clone();
         let reading = tokio::task::spawn_blocking(move || Tenants::read(&View::new(replica.view()?.as_ref())));
         self.tenants = reading.await.map_err(|error| io::Error::other(error.to_string()))??;
-        self.plan_due = true;
+        self.due.insert(Cause::Begin);
         Ok(())
     }
 
     async fn answer(&mut self, ask: Ask) -> Result<(), Failure> {
+        if ask.execute {
+            self.balancer.metrics.triggered(&BTreeSet::from([Cause::Operator]));
+        }
         let planned = self.round(ask.force, ask.execute).await?;
         // Who does not wait any more needs no answer.
         let _ = ask.answer.send(Ok(planned.map(|planned| report::planned(&planned)).unwrap_or_default()));
-        Ok(())
-    }
-
-    fn ask_health(&mut self) -> io::Result<()> {
-        let view = self.balancer.replica.view()?;
-        let view = View::new(view.as_ref());
-        self.health.ask(&self.balancer.nodes, &streaming_nodes(&view)?, &view.pchannels()?);
-        Ok(())
-    }
-
-    async fn examine(&mut self, answer: Answer) -> Result<(), Failure> {
-        let rows = View::new(self.balancer.replica.view()?.as_ref()).pchannels()?;
-        let findings = self.health.take(&answer, &rows, self.balancer.config.balancer_max_recovery_lag_ms);
-        self.balancer.metrics.nodes_silent.set(i64::try_from(self.health.silent()).unwrap_or(i64::MAX));
-        let node = answer.node;
-        match answer.said {
-            Ok(_) => self.failures.answered(node.server_id),
-            Err(error) => {
-                tracing::warn!(node = node.server_id, %error, "a streaming node does not say how it is");
-                let now = Instant::now();
-                self.failures.unreachable(node.server_id, now, &error.to_string());
-                self.retry_at = self.failures.next_due(now);
-            }
-        }
-        for info in findings.stale {
-            tracing::warn!(
-                node = node.server_id,
-                pchannel = info.name,
-                term = info.term,
-                "a node has what is another's"
-            );
-            let (nodes, node) = (self.balancer.nodes.clone(), node.clone());
-            // What fails is found again with the next check.
-            tokio::spawn(async move { nodes.remove(&node, info, limits::NODE_STATUS_WAIT).await });
-        }
-        for lost in findings.lost.chunks(MAX_PCHANNEL_ORDERS) {
-            tracing::warn!(node = node.server_id, channels = lost.len(), "a node does not have what it was given");
-            self.propose(PChannelCommand::MarkUnavailable { lost: lost.to_vec() }).await?;
-        }
         Ok(())
     }
 

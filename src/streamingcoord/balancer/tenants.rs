@@ -39,14 +39,14 @@ impl Tenants {
         Ok(tenants)
     }
 
-    /// Takes a change in; whether it was one.
-    pub fn note(&mut self, view: &View<'_>, event: &Event) -> io::Result<bool> {
+    /// Takes a change in.
+    pub fn note(&mut self, view: &View<'_>, event: &Event) -> io::Result<()> {
         match event {
             Event::CollectionCreated { collection_id, .. } => self.enter(view, *collection_id)?,
             Event::CollectionDropped { collection_id, .. } => self.leave(*collection_id),
-            _ => return Ok(false),
+            _ => {}
         }
-        Ok(true)
+        Ok(())
     }
 
     /// Whether an event is a change.

@@ -1,11 +1,14 @@
 //! Pictures and plans of clusters that are a few rows.
 
+mod interface;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use roost_raft::kv::{MemTables, Txn};
 
 use super::failures::Failures;
+use super::former::Former;
 use super::interceptor::{Intended, Interceptor, Interceptors};
 use super::operation::Outcome;
 use super::picture::{Known, Picture};
@@ -62,6 +65,7 @@ impl Cluster {
         let known = Known {
             tenants: &Tenants::default(),
             failures: &self.failures,
+            former: &Former::default(),
             running: &running,
             lagging: &BTreeSet::new(),
             loads: &Loads::default(),
@@ -70,7 +74,8 @@ impl Cluster {
             now: self.now,
             force: self.force,
         };
-        Picture::take(&View::new(&self.tables), &known).unwrap()
+        let view = View::new(&self.tables);
+        Picture::take(&view, view.pchannels().unwrap(), &known).unwrap()
     }
 
     fn owners(&self) -> Vec<Option<i64>> {
@@ -163,13 +168,39 @@ impl Interceptor for Veto {
     fn after(&self, _: &str, _: i64, _: i64, _: &Outcome, _: Duration) {}
 }
 
+fn to_of(channel: &str, from: Option<i64>, to: i64) -> Move {
+    Move { channel: channel.into(), from, to, reason: "test".into() }
+}
+
+/// Else the channel went to that node and back, and every time somebody had to let go of it.
+#[test]
+fn an_order_for_a_node_that_refuses_is_void_for_a_while() {
+    let mut cluster = Cluster::new();
+    cluster.write(|txn| {
+        let mut row = PCHANNEL_ROWS.get(txn, &"a".to_owned()).unwrap().unwrap();
+        row.pinned = 3;
+        PCHANNEL_ROWS.put(txn, &"a".to_owned(), &row);
+    });
+    let pinned = |cluster: &Cluster| cluster.picture().view.channels[0].pinned;
+    assert_eq!(pinned(&cluster), Some(3));
+    cluster.failures.not_taken("a", 3, cluster.now, "no");
+    cluster.failures.taken("a", cluster.now);
+    assert_eq!(pinned(&cluster), None, "also when another has taken it");
+    cluster.now += limits::NODE_AVOIDED_MIN;
+    assert_eq!(pinned(&cluster), Some(3));
+}
+
 #[test]
 fn refused_places_are_gone_round_and_vetoes_hold() {
     let mut cluster = Cluster::new();
     cluster.failures.not_taken("c", 1, cluster.now, "no");
-    let to = |channel: &str, from, to| Move { channel: channel.into(), from, to, reason: "test".into() };
-    let plan = Plan { moves: vec![to("a", Some(1), 2), to("c", None, 1)], ..Plan::default() };
+    let waits = Plan { moves: vec![to_of("c", None, 1)], ..Plan::default() };
     let interceptors = Interceptors::default();
+    let waiting = examined("test", waits, cluster.picture(), &cluster.failures, &interceptors, cluster.now, false);
+    assert!(waiting.orders().is_empty());
+    assert_eq!(waiting.plan.notes, ["1 channels wait before they are ordered again"]);
+    cluster.now += limits::ASSIGN_RETRY_MIN;
+    let plan = Plan { moves: vec![to_of("a", Some(1), 2), to_of("c", None, 1)], ..Plan::default() };
     interceptors.add(std::sync::Arc::new(Veto));
     let planned = examined("test", plan, cluster.picture(), &cluster.failures, &interceptors, cluster.now, false);
     assert_eq!(planned.plan.moves[1].to, 3, "node 2 will have two");

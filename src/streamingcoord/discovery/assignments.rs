@@ -13,6 +13,7 @@ use prometheus_client::metrics::gauge::ConstGauge;
 use prost::Message;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tonic::Status;
 
 use crate::limits;
 use crate::pb::store::{self, PChannelState, WorkerRole};
@@ -69,8 +70,10 @@ impl Assignments {
     }
 
     /// Room for one more listener, as long as it is held.
-    pub fn listen(&self) -> Option<OwnedSemaphorePermit> {
-        self.listeners.clone().try_acquire_owned().ok()
+    pub fn listen(&self) -> Result<OwnedSemaphorePermit, Status> {
+        let most = limits::ASSIGNMENT_LISTENERS_MAX;
+        let full = |_| Status::resource_exhausted(format!("{most} listeners on this node"));
+        self.listeners.clone().try_acquire_owned().map_err(full)
     }
 
     pub fn listeners(&self) -> usize {
@@ -131,12 +134,6 @@ impl Published {
         let ever_enabled = picture.streaming_version.is_some();
         let response = AssignmentDiscoverResponse { response: Some(Response::FullAssignment(full)) };
         Published { version, body: response.encode_to_vec().into(), picture, ever_enabled }
-    }
-
-    /// The term under which a node has the channel; `None`: none has it.
-    pub fn term(&self, channel: &str) -> Option<i64> {
-        let mut channels = self.picture.assignments.iter().flat_map(|node| &node.channels);
-        channels.find(|one| one.name == channel).map(|one| one.term)
     }
 
     /// What it says, but for the version.

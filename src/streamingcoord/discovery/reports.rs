@@ -8,19 +8,17 @@ use std::time::Instant;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-use super::assignments::Assignments;
 use crate::call::{Call, RequestId};
 use crate::limits;
-use crate::pb::streaming::ReportAssignmentErrorRequest;
-use crate::relay::Relay;
+use crate::pb::streaming::{PChannelInfo, ReportAssignmentErrorRequest};
 use crate::shutdown::Shutdown;
 use crate::state::limits::MAX_PCHANNEL_ORDERS;
-use crate::state::{Command, PChannelCommand};
+use crate::streamingcoord::balancer::Balancer;
+use crate::streamingcoord::service::refused;
 
 /// See the module.
 pub struct Reports {
-    relay: Arc<Relay>,
-    assignments: Arc<Assignments>,
+    balancer: Arc<Balancer>,
     book: Mutex<Book>,
     wake: Notify,
 }
@@ -34,14 +32,16 @@ struct Book {
 }
 
 impl Reports {
-    pub fn new(relay: Arc<Relay>, assignments: Arc<Assignments>) -> Arc<Self> {
-        Arc::new(Reports { relay, assignments, book: Mutex::default(), wake: Notify::new() })
+    pub fn new(balancer: Arc<Balancer>) -> Arc<Self> {
+        Arc::new(Reports { balancer, book: Mutex::default(), wake: Notify::new() })
     }
 
     /// Takes a listener's word, unless it is about a term that is over, or was reported already.
     pub fn take(&self, report: &ReportAssignmentErrorRequest, source: &str) {
         let Some(channel) = &report.pchannel else { return };
-        if self.assignments.watch().borrow().term(&channel.name) != Some(channel.term) {
+        // If the tables cannot be read, the host stops the node.
+        let located = self.balancer.latest_wal_located(&channel.name).ok().flatten();
+        if located.is_none_or(|(_, term)| term != channel.term) {
             return;
         }
         let mut book = self.book.lock();
@@ -63,12 +63,16 @@ impl Reports {
 
     /// Sends what was reported to the leader until `shutdown` is asked for.
     pub async fn send(self: Arc<Self>, shutdown: Shutdown) {
+        tokio::select! {
+            _ = shutdown.requested() => {}
+            () = self.send_all() => {}
+        }
+    }
+
+    async fn send_all(&self) {
         let mut pause = limits::ASSIGNMENT_REPORT_RETRY_MIN;
         loop {
-            tokio::select! {
-                _ = shutdown.requested() => return,
-                () = self.wake.notified() => {}
-            }
+            self.wake.notified().await;
             while let Some(lost) = self.next() {
                 let call = Call {
                     request: RequestId::default(),
@@ -76,11 +80,13 @@ impl Reports {
                     source: "assignment listeners".to_owned(),
                     deadline: Instant::now() + limits::CALL_TIME_DEFAULT,
                 };
-                let command = Command::PChannel(PChannelCommand::MarkUnavailable { lost: lost.clone() });
-                match self.relay.submit(&call, command).await {
-                    Ok(_) => pause = limits::ASSIGNMENT_REPORT_RETRY_MIN,
-                    Err(error) => {
-                        tracing::warn!(%error, channels = lost.len(), "a report did not reach the leader");
+                let info =
+                    |(name, term): &(String, i64)| PChannelInfo { name: name.clone(), term: *term, access_mode: 0 };
+                let channels: Vec<PChannelInfo> = lost.iter().map(info).collect();
+                match self.balancer.mark_as_unavailable(&call, &channels).await {
+                    Ok(()) => pause = limits::ASSIGNMENT_REPORT_RETRY_MIN,
+                    Err(failure) => {
+                        tracing::warn!(error = %refused(failure).message(), channels = lost.len(), "a report did not reach the leader");
                         self.again(lost);
                         tokio::time::sleep(pause).await;
                         pause = (pause * 2).min(limits::ASSIGNMENT_REPORT_RETRY_MAX);

@@ -5,12 +5,12 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use bytes::{BufMut, Bytes};
+use bytes::Bytes;
 use futures::Stream;
 use futures::future::BoxFuture;
 use http_body::Body as HttpBody;
 use tonic::body::Body;
-use tonic::codec::{BufferSettings, Codec, EncodeBuf, Encoder, Streaming};
+use tonic::codec::Streaming;
 use tonic::codegen::StdError;
 use tonic::server::{Grpc, NamedService, StreamingService};
 use tonic::{Request, Response, Status};
@@ -21,19 +21,21 @@ use super::assignments::Assignments;
 use super::reports::Reports;
 use super::stream::Listener;
 use crate::call::Call;
+use crate::encoded::EncodedCodec;
 use crate::forward::retry;
 use crate::limits;
 use crate::pb::streaming::{
-    AssignmentDiscoverRequest, AssignmentDiscoverResponse, UpdateReplicateConfigurationRequest,
-    UpdateReplicateConfigurationResponse,
+    AssignmentDiscoverRequest, UpdateReplicateConfigurationRequest, UpdateReplicateConfigurationResponse,
 };
 use crate::replica::Replica;
+use crate::streamingcoord::balancer::Balancer;
 use crate::streamingcoord::broadcast::{self, Replication};
 use crate::streamingcoord::service::{PolicyApi, refused};
 
 const DISCOVER: &str = "/milvus.proto.streaming.StreamingCoordAssignmentService/AssignmentDiscover";
 const UPDATE_POLICY: &str = "/milvus.proto.streaming.StreamingCoordAssignmentService/UpdateWALBalancePolicy";
 const UPDATE_REPLICATION: &str = "/milvus.proto.streaming.StreamingCoordAssignmentService/UpdateReplicateConfiguration";
+const BUFFER_BYTES: usize = 1 << 10;
 /// Bytes that go to the connection at once: a picture of some hundred channels.
 const WRITE_BYTES: usize = 32 << 10;
 
@@ -42,6 +44,7 @@ const WRITE_BYTES: usize = 32 << 10;
 pub struct DiscoveryService {
     pub replica: Arc<dyn Replica>,
     pub assignments: Arc<Assignments>,
+    pub balancer: Arc<Balancer>,
     pub reports: Arc<Reports>,
     pub policy: PolicyApi,
     pub replication: Replication,
@@ -53,14 +56,12 @@ impl DiscoveryService {
     /// Opens a listener with what was acknowledged before it came.
     async fn open(&self, request: Request<Streaming<AssignmentDiscoverRequest>>) -> Result<Response<Told>, Status> {
         let call = Call::of(&request)?;
-        let too_many =
-            || Status::resource_exhausted(format!("{} listeners on this node", limits::ASSIGNMENT_LISTENERS_MAX));
-        let room = self.assignments.listen().ok_or_else(too_many)?;
+        let room = self.assignments.listen()?;
         self.replica.read_barrier(call.deadline).await.map_err(|error| retry::status(&error))?;
         self.assignments.refresh().map_err(|error| refused(error.into()))?;
         let listener = Listener {
             inbound: request.into_inner(),
-            pictures: self.assignments.watch(),
+            pictures: self.balancer.watch_channel_assignments(),
             reports: self.reports.clone(),
             source: call.source,
             _room: room,
@@ -103,7 +104,8 @@ where
         Box::pin(async move {
             Ok(match request.uri().path() {
                 DISCOVER => {
-                    let mut grpc = Grpc::new(PictureCodec).apply_max_message_size_config(most, None);
+                    let mut grpc = Grpc::new(EncodedCodec::new(BUFFER_BYTES, WRITE_BYTES))
+                        .apply_max_message_size_config(most, None);
                     grpc.streaming(service, request).await
                 }
                 UPDATE_POLICY => {
@@ -137,40 +139,5 @@ where
                 _ => Status::unimplemented("unknown method of StreamingCoordAssignmentService").into_http(),
             })
         })
-    }
-}
-
-/// Takes requests apart as usual, and copies pictures that are encoded already.
-struct PictureCodec;
-
-impl Codec for PictureCodec {
-    type Encode = Bytes;
-    type Decode = AssignmentDiscoverRequest;
-    type Encoder = PictureEncoder;
-    type Decoder = <ProstCodec<AssignmentDiscoverResponse, AssignmentDiscoverRequest> as Codec>::Decoder;
-
-    fn encoder(&mut self) -> Self::Encoder {
-        PictureEncoder
-    }
-
-    fn decoder(&mut self) -> Self::Decoder {
-        ProstCodec::<AssignmentDiscoverResponse, AssignmentDiscoverRequest>::raw_decoder(BufferSettings::default())
-    }
-}
-
-struct PictureEncoder;
-
-impl Encoder for PictureEncoder {
-    type Item = Bytes;
-    type Error = Status;
-
-    fn encode(&mut self, picture: Bytes, buffer: &mut EncodeBuf<'_>) -> Result<(), Status> {
-        buffer.reserve(picture.len());
-        buffer.put_slice(&picture);
-        Ok(())
-    }
-
-    fn buffer_settings(&self) -> BufferSettings {
-        BufferSettings::new(1 << 10, WRITE_BYTES)
     }
 }
