@@ -18,7 +18,6 @@ mod refusals;
 mod sessions;
 mod snapshot;
 mod streaming;
-mod streaming_nodes;
 mod support;
 mod tidy;
 mod tso;
