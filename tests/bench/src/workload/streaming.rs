@@ -1,7 +1,8 @@
 //! Physical channels and the streaming nodes that have them: how long a plan takes, how soon a dead node's channels are
 //! served elsewhere, how soon all clients know, and what keep-alives cost the log. Roost only; the nodes are simulated.
 
-use std::collections::BTreeMap;
+mod layout;
+
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -12,7 +13,6 @@ use roost::pb::roost_streaming::streaming_client::StreamingClient;
 use roost::pb::session::session_client::SessionClient;
 use roost::pb::session::{KeepAliveRequest, RegisterRequest, Role};
 use roost::pb::sim::Power;
-use roost::streamingcoord::policy::{ChannelView, ClusterView, NodeView, Policy, Settings, VChannelFair};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_stream::wrappers::ReceiverStream;
@@ -25,8 +25,6 @@ use crate::report::{Goal, Metric, Sample};
 use crate::support::sim::Sim;
 use crate::support::streaming::{Assignment, Discovery};
 
-const PLANNED_CHANNELS: usize = 10_000;
-const PLANNED_NODES: i64 = 100;
 const CHANNELS: usize = 1000;
 const NODES: u32 = 10;
 const TTL: Duration = Duration::from_secs(3);
@@ -45,44 +43,16 @@ const fn metric(workload: &'static str, clients: u64, unit: &'static str, most: 
     Metric { workload, clients, unit, goal: Goal::OursAtMost(most) }
 }
 
-const FIRST_PLAN: Metric = metric("a first plan, 10,000 pchannels on 100 nodes", 0, "ms", 100.0);
-const NEXT_PLAN: Metric = metric("a plan after one of the nodes died", 0, "ms", 100.0);
 const DEATH: Metric = metric("node death, 1,000 pchannels on 10: served elsewhere, beyond the TTL", 0, "s", 1.0);
 const TOLD: Metric = metric("a pchannel moved to told, 16 pchannels", LISTENERS as u64, "s", 1.0);
 const KEPT: Metric = metric("log entries for 1,000 keep-alives", 1, "entries", 1.0);
 
 pub async fn run(lab: &Lab) -> Result<Vec<Sample>> {
-    let mut samples = tokio::task::block_in_place(plans);
+    let mut samples = tokio::task::block_in_place(layout::run)?;
     samples.push(death(lab).await.context("node death")?);
     samples.push(told(lab).await.context("listeners")?);
     samples.push(kept(lab).await.context("keep-alives")?);
     Ok(samples)
-}
-
-/// Of an empty cluster, and of one that lost a node; channels have up to 19 vchannels, each collection four of them.
-fn plans() -> Vec<Sample> {
-    let node = |id| NodeView { id, labels: BTreeMap::new(), weight: 1.0, load: None, frozen: false, draining: false };
-    let channel = |number: usize| {
-        let mut collections: Vec<i64> = (0..number % 20).map(|shard| (number / 4 * 20 + shard) as i64).collect();
-        collections.sort_unstable();
-        ChannelView { name: format!("dml_{number:05}"), collections, owner: None, movable: true, pinned: None }
-    };
-    let channels = (0..PLANNED_CHANNELS).map(channel).collect();
-    let mut view = ClusterView { nodes: (0..PLANNED_NODES).map(node).collect(), channels, now_ms: 0 };
-    let settings = Settings::default();
-    let began = Instant::now();
-    let plan = VChannelFair.plan(&view, &settings);
-    let first = began.elapsed();
-    for (channel, planned) in view.channels.iter_mut().zip(plan.moves) {
-        channel.owner = Some(planned.to);
-    }
-    view.nodes.remove(0);
-    let began = Instant::now();
-    let plan = VChannelFair.plan(&view, &settings);
-    let next = began.elapsed();
-    let note = format!("{} moves, cost {:.4}", plan.moves.len(), plan.cost_after);
-    let ms = |took: Duration| took.as_secs_f64() * 1000.0;
-    vec![Sample::new(FIRST_PLAN, ms(first)), Sample::new(NEXT_PLAN, ms(next)).with_note(&note)]
 }
 
 /// A cluster with its simulated nodes, once each of them has its share of the channels.
