@@ -206,7 +206,7 @@ mod tests {
             let register = RegisterWorker {
                 request: vec![index as u8],
                 role: role.into(),
-                address: format!("127.0.0.1:{index}"),
+                address: format!("127.0.0.1:{}", 1 + index),
                 version: "2.6.9".into(),
                 hostname: "h".into(),
                 labels: BTreeMap::new(),

@@ -218,7 +218,7 @@ impl LeaderTask for Balancer {
             () = is_closed(&mut closed) => return std::future::pending().await,
             () = self.proposer.clock_settled(reign.term) => {}
         }
-        let _closing = Closing(self);
+        let closing = Closing(self);
         loop {
             let (sender, asks) = mpsc::channel(limits::BALANCER_QUESTIONS_MAX);
             // Before the tables are read, so that nothing falls between.
@@ -229,7 +229,7 @@ impl LeaderTask for Balancer {
                 reigning.run(events, asks).await
             };
             let ended = tokio::select! {
-                () = is_closed(&mut closed) => return std::future::pending().await,
+                () = is_closed(&mut closed) => break,
                 ended = reigning => ended,
             };
             if let Err(error) = ended {
@@ -237,5 +237,7 @@ impl LeaderTask for Balancer {
             }
             tokio::time::sleep(limits::BALANCER_RETRY).await;
         }
+        drop(closing);
+        std::future::pending().await
     }
 }
