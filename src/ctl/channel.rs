@@ -24,8 +24,8 @@ const HISTORY_JSON: &str = "JSON: {\"terms\": [{\"term\", \"node\", \"address\",
     assigned_ms: null if the node never took it";
 const PLAN_JSON: &str = "JSON: {\"policy\", \"moves\": [{\"channel\", \"from\", \"to\", \"reason\", \"veto\"}], \
     \"cost_before\", \"cost_after\", \"unplaced\": [name], \"no_rebalance\", \"notes\": [text], \
-    \"nodes\": [{\"node\", \"weight\", \"load\", \"frozen\", \"draining\", \"suspicion\", \"channels_before\", \"channels_after\", \"vchannels_before\", \
-    \"vchannels_after\"}]}";
+    \"nodes\": [{\"node\", \"weight\", \"load\", \"frozen\", \"draining\", \"suspicion\", \
+    \"channels_before\", \"channels_after\", \"vchannels_before\", \"vchannels_after\"}]}";
 const DONE_JSON: &str = "JSON: {\"kind\": \"channel\", \"name\", \"done\"}";
 
 #[derive(Debug, Subcommand)]

@@ -13,7 +13,7 @@ use crate::pb::store;
 /// Physical channels of a cluster to which none were added (Milvus: rootCoord.dmlChannelNum), also the most shards of
 /// one collection.
 pub const PCHANNELS: u16 = 16;
-/// Since this apply version there is an order of pchannels by what they carry; before it all counts were read each time.
+/// Since this apply version pchannels are kept in the order of what they carry; before it all counts were read.
 const ORDERED_SINCE: u32 = 7;
 /// What a physical channel is called, before its number.
 const PCHANNEL_PREFIX: &str = "by-dev-rootcoord-dml_";

@@ -2,8 +2,9 @@
 //! channel is lost, when an operator or a timer says so; what it orders is committed under a new term before any node
 //! hears of it.
 //!
-//! - `reign`: the loop; `reign/upkeep`: nodes that are asked now and then; `picture`: what the policy looks at; `planning`: from its plan to orders; `report`: the same
-//!   for operators; `tenants`: which collections a channel carries;
+//! - `reign`: the loop; `reign/upkeep`: nodes that are asked now and then; `picture`: what the policy looks at;
+//!   `planning`: from its plan to orders; `report`: the same for operators; `tenants`: which collections a channel
+//!   carries;
 //! - `operation`: one assignment on the nodes; `failures`: who failed lately; `former`: who had a channel before;
 //!   `health`: how nodes are;
 //! - `interceptor`: what is asked before and told after; `metrics`.

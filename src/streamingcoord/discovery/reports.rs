@@ -86,7 +86,8 @@ impl Reports {
                 match self.balancer.mark_as_unavailable(&call, &channels).await {
                     Ok(()) => pause = limits::ASSIGNMENT_REPORT_RETRY_MIN,
                     Err(failure) => {
-                        tracing::warn!(error = %refused(failure).message(), channels = lost.len(), "a report did not reach the leader");
+                        let (error, channels) = (refused(failure), lost.len());
+                        tracing::warn!(error = error.message(), channels, "a report did not reach the leader");
                         self.again(lost);
                         tokio::time::sleep(pause).await;
                         pause = (pause * 2).min(limits::ASSIGNMENT_REPORT_RETRY_MAX);
