@@ -76,8 +76,9 @@ fn plans() -> Vec<Sample> {
 fn quality() -> Sample {
     let mut worst: f64 = 1.0;
     for seed in 0..SMALL_CLUSTERS {
-        let of = |number: u64| (0..(seed * 31 + number * 17) % 5).map(|shard| ((seed + number * shard) % 6) as i64);
-        let channels = (0..SMALL_CHANNELS).map(|number| channel(number, of(number as u64).collect()));
+        let shards = |number: u64| 0..(seed * 31 + number * 17) % 5;
+        let of = |number: u64| shards(number).map(|shard| ((seed + number * shard) % 6) as i64).collect();
+        let channels = (0..SMALL_CHANNELS).map(|number| channel(number, of(number as u64)));
         let weight = |id: i64| if (seed + id as u64).is_multiple_of(3) { 2.0 } else { 1.0 };
         let nodes = (0..SMALL_NODES).map(|id| NodeView { weight: weight(id), ..node(id) }).collect();
         let mut view = ClusterView { nodes, channels: channels.collect(), now_ms: 0 };
