@@ -5,6 +5,8 @@
 //! names it, so no node stands in between.
 
 mod coordinators;
+#[cfg(test)]
+mod tests;
 mod worker;
 
 use std::collections::HashMap;
@@ -20,7 +22,7 @@ use crate::limits;
 use crate::pb::tso::timestamp_client::TimestampClient;
 use crate::pb::tso::{AllocateRequest, AllocateResponse};
 pub use coordinators::Coordinators;
-pub use worker::{Membership, Registration, Standing, WorkerSession};
+pub use worker::{Death, Membership, Registration, Standing, WorkerSession};
 
 /// Callers that may wait; more wait for a place in the queue.
 const QUEUE: usize = 4096;
@@ -163,7 +165,8 @@ impl Session {
             let idle = self.sent.is_empty();
             tokio::select! {
                 received = asks.recv_many(waiting, QUEUE), if waiting.is_empty() => {
-                    if received == 0 && idle {
+                    // Nobody waits for what is on its way either: whoever calls has a handle.
+                    if received == 0 {
                         return useful;
                     }
                 }

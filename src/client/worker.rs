@@ -8,8 +8,10 @@
 //! ```
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 use tokio_stream::wrappers::ReceiverStream;
@@ -69,24 +71,36 @@ pub enum Standing {
     Left,
 }
 
+/// A session that ended though the node did not leave.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Death {
+    pub server_id: i64,
+    /// How much of the TTL was left of the last renewal that was answered when the node learned it: nothing, unless the
+    /// coordinator errs.
+    pub early: Duration,
+}
+
 /// The node's handle on its session. When it is dropped nothing is said any more, and the session runs out.
 pub struct WorkerSession {
     coordinators: Coordinators,
-    standing: watch::Receiver<Standing>,
+    standing: watch::Sender<Standing>,
     load: watch::Sender<Option<LoadReport>>,
     paused: watch::Sender<bool>,
+    death: Arc<Mutex<Option<Death>>>,
     task: tokio::task::JoinHandle<()>,
 }
 
 impl WorkerSession {
     /// Begins to register; must be called within a runtime.
     pub fn start(coordinators: &Coordinators, registration: Registration) -> Self {
-        let (standing, seen) = watch::channel(Standing::Joining { refused: None });
+        let standing = watch::Sender::new(Standing::Joining { refused: None });
         let (load, loads) = watch::channel(None);
         let (paused, pauses) = watch::channel(false);
-        let task = Task { finder: coordinators.finder(), registration, standing, loads, pauses };
+        let death = Arc::new(Mutex::new(None));
+        let (finder, seen) = (coordinators.finder(), standing.clone());
+        let task = Task { finder, registration, standing: seen, loads, pauses, death: death.clone() };
         let task = tokio::spawn(task.run());
-        WorkerSession { coordinators: coordinators.clone(), standing: seen, load, paused, task }
+        WorkerSession { coordinators: coordinators.clone(), standing, load, paused, death, task }
     }
 
     pub fn standing(&self) -> Standing {
@@ -95,12 +109,17 @@ impl WorkerSession {
 
     /// Tells of each change; a slow listener misses those in between.
     pub fn watch(&self) -> watch::Receiver<Standing> {
-        self.standing.clone()
+        self.standing.subscribe()
+    }
+
+    /// The latest death that was not asked for yet.
+    pub fn take_death(&self) -> Option<Death> {
+        self.death.lock().take()
     }
 
     /// Waits until the node has a session.
     pub async fn live(&self, within: Duration) -> Result<Membership, Error> {
-        let mut standing = self.standing.clone();
+        let mut standing = self.standing.subscribe();
         let live = standing.wait_for(|standing| matches!(standing, Standing::Live(_)));
         match tokio::time::timeout(within, live).await {
             Ok(Ok(standing)) => match &*standing {
@@ -134,7 +153,7 @@ impl WorkerSession {
         self.until_done(within, |mut client| async move { client.drain(request).await.map(drop) }).await
     }
 
-    /// Ends the session at once.
+    /// Ends the session at once. A registration that is on its way may still take effect, and runs out then.
     pub async fn leave(self, within: Duration) -> Result<(), Error> {
         self.task.abort();
         let (Standing::Live(membership) | Standing::Lost(membership)) = self.standing() else { return Ok(()) };
@@ -167,14 +186,8 @@ impl WorkerSession {
 impl Drop for WorkerSession {
     fn drop(&mut self) {
         self.task.abort();
+        self.standing.send_replace(Standing::Left);
     }
-}
-
-/// Why keep-alives ended.
-enum Ended {
-    Dead,
-    /// The handle is gone.
-    Abandoned,
 }
 
 struct Task {
@@ -183,39 +196,43 @@ struct Task {
     standing: watch::Sender<Standing>,
     loads: watch::Receiver<Option<LoadReport>>,
     pauses: watch::Receiver<bool>,
+    death: Arc<Mutex<Option<Death>>>,
 }
 
 /// One stream of keep-alives.
 struct Stream {
+    endpoint: String,
     requests: mpsc::Sender<KeepAliveRequest>,
     answers: Streaming<KeepAliveResponse>,
 }
 
 impl Task {
+    /// Until it is aborted.
     async fn run(mut self) {
         loop {
-            let membership = self.register().await;
+            let (membership, asked_at) = self.register().await;
             tracing::info!(server = membership.server_id, "registered as a worker node");
-            self.standing.send_replace(Standing::Live(membership));
-            match self.keep_alive(membership).await {
-                Ended::Dead => {
-                    tracing::warn!(server = membership.server_id, "declared dead; registering anew");
-                    self.standing.send_replace(Standing::Joining { refused: None });
-                }
-                Ended::Abandoned => break,
-            }
+            // One that took long to be answered may have run out: the first keep-alive tells.
+            let in_time = asked_at.elapsed() < membership.ttl;
+            self.stand(if in_time { Standing::Live(membership) } else { Standing::Lost(membership) });
+            let renewed_at = self.keep_alive(membership, asked_at).await;
+            let early = (renewed_at + membership.ttl).saturating_duration_since(Instant::now());
+            tracing::warn!(server = membership.server_id, ?early, "declared dead; registering anew");
+            *self.death.lock() = Some(Death { server_id: membership.server_id, early });
+            self.stand(Standing::Joining { refused: None });
         }
-        self.standing.send_replace(Standing::Left);
     }
 
-    /// Registers, however long it takes, under one request id.
-    async fn register(&mut self) -> Membership {
+    /// Registers, however long it takes, under one request id. Since when the session may have been running: an attempt
+    /// that was not answered may have begun it.
+    async fn register(&mut self) -> (Membership, Instant) {
         let request_id = rand::random::<[u8; 16]>().to_vec();
+        let first_asked_at = Instant::now();
         let mut pause = PAUSE_MIN;
         loop {
             let asked_at = Instant::now();
             match self.try_register(request_id.clone()).await {
-                Ok(membership) if asked_at.elapsed() < membership.ttl => return membership,
+                Ok(membership) if asked_at.elapsed() < membership.ttl => return (membership, first_asked_at),
                 // It may have run out while it was on its way; asked again, the answer tells.
                 Ok(_) => {}
                 Err(status) => {
@@ -243,39 +260,37 @@ impl Task {
         Ok(Membership { server_id: answer.server_id, lease_id: answer.lease_id, ttl })
     }
 
-    /// Renews the session until it is over.
-    async fn keep_alive(&mut self, membership: Membership) -> Ended {
+    /// Renews the session until the node is declared dead. When the last renewal that was answered was asked for.
+    async fn keep_alive(&mut self, membership: Membership, mut renewed_at: Instant) -> Instant {
         let every = membership.ttl / KEEP_ALIVES_PER_TTL;
-        let mut renewed_at = Instant::now();
         let (mut stream, mut pause) = (None, PAUSE_MIN);
         loop {
-            if self.resumed().await.is_err() {
-                return Ended::Abandoned;
-            }
+            self.resumed().await;
             let asked_at = Instant::now();
-            match self.renew(&mut stream, membership).await {
+            let lost_at = renewed_at + membership.ttl;
+            match self.renew(&mut stream, membership, lost_at).await {
                 Ok(true) => {
                     (renewed_at, pause) = (asked_at, PAUSE_MIN);
                     self.stand(Standing::Live(membership));
                     tokio::select! {
                         () = tokio::time::sleep_until(asked_at + every) => {}
                         // A new load is worth an early one, though not at once.
-                        changed = self.loads.changed() => {
-                            if changed.is_err() {
-                                return Ended::Abandoned;
-                            }
+                        // It fails only when the handle is gone, and this task is aborted.
+                        _ = self.loads.changed() => {
                             tokio::time::sleep_until((asked_at + every).min(Instant::now() + PAUSE_MAX)).await;
                         }
                     }
                 }
-                Ok(false) => return Ended::Dead,
+                Ok(false) => return renewed_at,
                 Err(status) => {
                     tracing::debug!(server = membership.server_id, %status, "a keep-alive was not answered");
                     stream = None;
-                    if renewed_at.elapsed() >= membership.ttl {
+                    let next = Instant::now() + pause;
+                    tokio::time::sleep_until(next.min(lost_at)).await;
+                    if Instant::now() >= lost_at {
                         self.stand(Standing::Lost(membership));
                     }
-                    tokio::time::sleep(pause).await;
+                    tokio::time::sleep_until(next).await;
                     pause = (pause * 2).min(PAUSE_MAX);
                 }
             }
@@ -283,21 +298,33 @@ impl Task {
     }
 
     /// Waits as long as the session is paused.
-    async fn resumed(&mut self) -> Result<(), watch::error::RecvError> {
-        self.pauses.wait_for(|paused| !paused).await.map(drop)
+    async fn resumed(&mut self) {
+        // It fails only when the handle is gone, and this task is aborted.
+        let _ = self.pauses.wait_for(|paused| !paused).await;
     }
 
     fn stand(&self, now: Standing) {
         self.standing.send_if_modified(|standing| {
-            let changed = *standing != now;
-            *standing = now;
+            // A last step of this task may come after the handle went.
+            let changed = *standing != Standing::Left && *standing != now;
+            if changed {
+                *standing = now;
+            }
             changed
         });
     }
 
-    /// One keep-alive, on the stream that there is or on a new one. Whether the node lives.
-    async fn renew(&mut self, stream: &mut Option<Stream>, membership: Membership) -> Result<bool, Status> {
-        let wait = (membership.ttl / ATTEMPTS_PER_TTL).clamp(ANSWER_WAIT_LEAST, ANSWER_WAIT);
+    /// One keep-alive, on the stream that there is or on a new one. Whether the node lives. The moment at which the
+    /// session may be lost is not waited out for an answer.
+    async fn renew(
+        &mut self,
+        stream: &mut Option<Stream>,
+        membership: Membership,
+        lost_at: Instant,
+    ) -> Result<bool, Status> {
+        let (now, wait) = (Instant::now(), membership.ttl / ATTEMPTS_PER_TTL);
+        let until = now + wait.clamp(ANSWER_WAIT_LEAST, ANSWER_WAIT);
+        let until = if now < lost_at { until.min(lost_at) } else { until };
         let late = |_| Status::deadline_exceeded("no answer in time");
         let renewing = async {
             let stream = match stream {
@@ -309,9 +336,12 @@ impl Task {
             let gone = |_| Status::unavailable("the stream is closed");
             stream.requests.send(KeepAliveRequest { server_id, lease_id, load }).await.map_err(gone)?;
             let answer = stream.answers.message().await?;
-            Ok(answer.ok_or_else(|| Status::unavailable("the stream has ended"))?.alive)
+            let alive = answer.ok_or_else(|| Status::unavailable("the stream has ended"))?.alive;
+            // A node that opens streams and cannot answer on them is not asked again before the others.
+            self.finder.answered(&stream.endpoint);
+            Ok(alive)
         };
-        tokio::time::timeout(wait, renewing).await.map_err(late)?
+        tokio::time::timeout_at(until, renewing).await.map_err(late)?
     }
 
     async fn open(&mut self) -> Result<Stream, Status> {
@@ -319,7 +349,6 @@ impl Task {
         let mut client = self.finder.client(&endpoint)?;
         let (requests, sent) = mpsc::channel(STREAM_QUEUE);
         let answers = client.keep_alive(ReceiverStream::new(sent)).await?.into_inner();
-        self.finder.answered(&endpoint);
-        Ok(Stream { requests, answers })
+        Ok(Stream { endpoint, requests, answers })
     }
 }

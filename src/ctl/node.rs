@@ -34,7 +34,7 @@ pub enum Command {
     /// Show one node: every role of its server id
     #[command(after_help = LIST_JSON)]
     Describe {
-        #[arg(value_name = "SERVER_ID")]
+        #[arg(value_name = "SERVER_ID", value_parser = clap::value_parser!(i64).range(1..))]
         id: i64,
     },
     /// Have everything taken from a node, before it is stopped

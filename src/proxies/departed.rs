@@ -27,18 +27,20 @@ struct Names {
 }
 
 impl Departed {
-    /// Listens until `shutdown` is asked for or the replica is gone.
-    pub async fn follow(self: Arc<Self>, replica: Arc<dyn Replica>, shutdown: Shutdown) {
+    /// Listens, from this call on, until `shutdown` is asked for or the replica is gone.
+    pub fn follow(self: Arc<Self>, replica: Arc<dyn Replica>, shutdown: Shutdown) -> impl Future<Output = ()> + Send {
         let mut events = replica.events();
-        loop {
-            let batch = tokio::select! {
-                _ = shutdown.requested() => return,
-                batch = events.recv() => batch,
-            };
-            match batch {
-                Ok(batch) => batch.events.iter().for_each(|event| self.note(replica.as_ref(), event)),
-                Err(RecvError::Lagged(_)) => {}
-                Err(RecvError::Closed) => return,
+        async move {
+            loop {
+                let batch = tokio::select! {
+                    _ = shutdown.requested() => return,
+                    batch = events.recv() => batch,
+                };
+                match batch {
+                    Ok(batch) => batch.events.iter().for_each(|event| self.note(replica.as_ref(), event)),
+                    Err(RecvError::Lagged(_)) => {}
+                    Err(RecvError::Closed) => return,
+                }
             }
         }
     }

@@ -111,7 +111,8 @@ impl Publisher {
                 let row = keyspace::get(view.as_ref(), &self.key(role))?;
                 if let Some(row) = &row {
                     let said: SessionValue = serde_json::from_slice(&row.value).unwrap_or_default();
-                    if members.iter().all(|member| member.internal != said.address) {
+                    // What cannot be read names nobody, as a member without an address does.
+                    if said.address.is_empty() || members.iter().all(|member| member.internal != said.address) {
                         return Err(Error::Foreign(role, said.address));
                     }
                     known_id = Some(said.server_id).filter(|id| *id > 0);

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::StreamExt;
 use prost::Message;
 
 use super::*;
@@ -205,8 +206,28 @@ async fn another_coordinators_sessions_are_left_alone() {
     publisher.keep(leader::Reign { term: 1 }, &mut lease).await;
     assert_eq!((lease, solo.applied().await), (None, before), "nothing is written");
     assert_eq!(solo.session("mixcoord"), None);
+    // One that cannot be read is not ours because a member has no address.
+    solo.put("by-dev/meta/session/rootcoord", "x").await;
+    solo.replica.members.lock().push(Peer { id: 3, ..Peer::default() });
+    publisher.keep(leader::Reign { term: 1 }, &mut lease).await;
+    assert_eq!((lease, solo.key("by-dev/meta/session/rootcoord").unwrap().value.as_slice()), (None, b"x".as_slice()));
     solo.put("by-dev/meta/session/rootcoord", "{\"ServerID\":9,\"Address\":\"10.0.0.8:22125\"}").await;
     publisher.keep(leader::Reign { term: 1 }, &mut lease).await;
     let session = solo.session("mixcoord").unwrap();
     assert_eq!((Some(session.lease_id), session.server_id), (lease, 9), "that was one of our own nodes");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hub_hears_what_happens_before_its_task_runs() {
+    let solo = solo(false).await;
+    let hub = WorkerHub::new(solo.replica.clone());
+    let (_trigger, shutdown) = crate::shutdown::channel();
+    let following = hub.clone().follow(shutdown.clone());
+    let mut watch = Box::pin(hub.watch(0, shutdown).unwrap());
+    let first = watch.next().await.unwrap().unwrap();
+    let (id, _) = solo.register("a", 60).await;
+    tokio::spawn(following);
+    let told = tokio::time::timeout(Duration::from_secs(30), watch.next()).await.expect("it is woken");
+    let told = told.unwrap().unwrap();
+    assert_eq!((told.changed[0].server_id, told.revision > first.revision), (id, true));
 }

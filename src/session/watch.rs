@@ -1,6 +1,7 @@
 //! Changes of the workers, from one revision on. A watcher takes from the tables what happened since the revision that
 //! it has, as often as it can be told, so a slow one misses states in between and nothing else, and holds no memory.
 
+use std::io;
 use std::sync::Arc;
 
 use futures::Stream;
@@ -42,22 +43,25 @@ impl WorkerHub {
         Arc::new(WorkerHub { replica, changed: watch::Sender::new(0), watchers })
     }
 
-    /// Listens until `shutdown` is asked for or the replica is gone.
-    pub async fn follow(self: Arc<Self>, shutdown: Shutdown) {
+    /// Listens, from this call on, until `shutdown` is asked for or the replica is gone.
+    pub fn follow(self: Arc<Self>, shutdown: Shutdown) -> impl Future<Output = ()> + Send {
+        // Before anybody watches: not when the future is first polled.
         let mut events = self.replica.events();
-        loop {
-            let batch = tokio::select! {
-                _ = shutdown.requested() => return,
-                batch = events.recv() => batch,
-            };
-            let changed = match batch {
-                // Without events rows were replaced as a whole.
-                Ok(batch) => batch.events.is_empty() || batch.events.iter().any(is_of_workers),
-                Err(RecvError::Lagged(_)) => true,
-                Err(RecvError::Closed) => return,
-            };
-            if changed {
-                self.changed.send_modify(|times| *times += 1);
+        async move {
+            loop {
+                let batch = tokio::select! {
+                    _ = shutdown.requested() => return,
+                    batch = events.recv() => batch,
+                };
+                let changed = match batch {
+                    // Without events rows were replaced as a whole.
+                    Ok(batch) => batch.events.is_empty() || batch.events.iter().any(is_of_workers),
+                    Err(RecvError::Lagged(_)) => true,
+                    Err(RecvError::Closed) => return,
+                };
+                if changed {
+                    self.changed.send_modify(|times| *times += 1);
+                }
             }
         }
     }
@@ -94,10 +98,13 @@ impl Watcher {
         loop {
             // Before the tables are read, so that no change falls between.
             self.changed.mark_unchanged();
-            let changes = {
-                let view = self.replica.view().map_err(unread)?;
-                View::new(view.as_ref()).worker_changes(self.after).map_err(unread)?
-            };
+            let (replica, after) = (self.replica.clone(), self.after);
+            // It may be all workers, thousands of rows.
+            let reading = tokio::task::spawn_blocking(move || {
+                let view = replica.view()?;
+                View::new(view.as_ref()).worker_changes(after)
+            });
+            let changes = reading.await.map_err(|error| unread(io::Error::other(error)))?.map_err(unread)?;
             if !self.begun || changes.revision != self.after {
                 (self.begun, self.after) = (true, changes.revision);
                 let gone = |(server_id, role): (i64, _)| Gone { server_id, role: i32::from(role) };
@@ -116,7 +123,7 @@ impl Watcher {
     }
 }
 
-fn unread(error: std::io::Error) -> Status {
+fn unread(error: io::Error) -> Status {
     tracing::error!(%error, "cannot read the workers");
     Status::internal(format!("cannot read the workers: {error}"))
 }

@@ -160,6 +160,8 @@ async fn a_watch_tells_each_change_and_goes_on_at_another_node() {
     let mut third = watch(&nodes[0], told.revision).await;
     let nothing = next(&mut third).await;
     assert_eq!((nothing.reset, nothing.revision, nothing.changed.len()), (false, told.revision, 0), "it has begun");
+    let unsaid = RegisterRequest { ttl_s: 0, ..registration("c", Role::Proxy) };
+    assert_eq!(register(&nodes[0], unsaid).await.ttl_s, 10, "the default");
     stopping.serving.await.unwrap().unwrap();
 }
 
