@@ -1,7 +1,7 @@
 //! The wire: what build.rs generated from `proto/`, one module for each package.
-//! `common`, `schema`, `milvus`, `internal`, `rootcoord`, `proxy`, `streaming`, `messages`, `msg`, `index` and `rg` are
-//! Milvus 2.6's contract, `etcd` is etcd v3's; `admin`, `relay`, `session`, `tso`, `store` and `roost_streaming` are
-//! Roost's.
+//! `common`, `schema`, `milvus`, `internal`, `rootcoord`, `proxy`, `query`, `data`, `streaming`, `messages`, `msg`,
+//! `index` and `rg` are Milvus 2.6's contract, `etcd` is etcd v3's; `admin`, `relay`, `session`, `tso`, `store` and
+//! `roost_streaming` are Roost's.
 
 /// Generated code names sibling packages by relative paths, so it keeps the packages' own nesting.
 #[allow(clippy::all, clippy::pedantic, missing_docs, rustdoc::all, unreachable_pub, reason = "generated code")]
@@ -10,7 +10,7 @@ mod packages {
 }
 
 pub use packages::milvus::proto::{
-    common, index, internal, messages, milvus, msg, proxy, rg, rootcoord, schema, streaming,
+    common, data, index, internal, messages, milvus, msg, proxy, query, rg, rootcoord, schema, streaming,
 };
 pub use packages::roost::access::v1 as access;
 pub use packages::roost::admin::v1 as admin;

@@ -1,4 +1,4 @@
-//! Simulated streaming nodes. Everything lives in `roost::sim`, where it can be tested.
+//! Simulated worker nodes. Everything lives in `roost::sim`, where it can be tested.
 
 use std::process::ExitCode;
 

@@ -17,7 +17,11 @@ pub const SIM_WAL_MESSAGES_MAX: usize = 1024;
 pub const SIM_WAL_BYTES_MAX: usize = 1 << 20;
 /// Changes of owner that a log remembers.
 pub const SIM_EPOCHS_MAX: usize = 4096;
-/// Violations that are kept in words.
+/// Parts of broadcasts that a log remembers.
+pub const SIM_BROADCASTS_MAX: usize = 4096;
+/// Collections that a node may be told to report.
+pub const SIM_COLLECTIONS_MAX: usize = 65_536;
+/// Violations that are kept in words, of all logs and of each node.
 pub const SIM_VIOLATIONS_MAX: usize = 64;
 /// Answers that wait on one stream to be sent.
 pub const SIM_STREAM_QUEUE: usize = 64;
@@ -25,6 +29,12 @@ pub const SIM_STREAM_QUEUE: usize = 64;
 pub const SIM_CONSUMERS_MAX: usize = 1024;
 /// How long a node waits for the coordinator's answer.
 pub const SIM_CALL_WAIT: Duration = Duration::from_secs(2);
+/// How long a node that leaves waits until its channels were taken from it.
+pub const SIM_DRAIN_WAIT: Duration = Duration::from_secs(3);
+/// How often it looks.
+pub const SIM_DRAIN_LOOK: Duration = Duration::from_millis(20);
+/// A session that ends by so much before its time may be a matter of rounding.
+pub const SIM_EARLY_LEAST: Duration = Duration::from_millis(20);
 /// Pause after the coordinator could not be reached; doubles from the first to the second.
 pub const SIM_RETRY_MIN: Duration = Duration::from_millis(50);
 pub const SIM_RETRY_MAX: Duration = Duration::from_secs(1);

@@ -19,6 +19,6 @@ pub use cache::{CacheGauges, Listing, MetadataCache};
 pub use catalog::{Catalog, named_collection};
 pub use clock::allocate_after;
 pub use collection::{Eraser, Which};
-pub use operations::Operations;
+pub use operations::{Operations, check_metric};
 pub use operator::CatalogService;
 pub use service::RootCoordService;

@@ -148,8 +148,8 @@ fn time_text(time: SystemTime) -> String {
     time.format(TIME_FORMAT).to_string()
 }
 
-/// Whether the request names metrics that there are.
-fn check_metric(request: &str) -> Result<(), Rejection> {
+/// Whether the request of a GetMetrics names metrics that there are.
+pub fn check_metric(request: &str) -> Result<(), Rejection> {
     let undecodable = |why: &dyn std::fmt::Display| Rejection::invalid(format!("failed to decode the request: {why}"));
     let request: Value = serde_json::from_str(request).map_err(|error| undecodable(&error))?;
     match request.get("metric_type").and_then(Value::as_str) {

@@ -8,10 +8,10 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use crate::limits;
 use crate::pb::sim;
 
-/// How many nodes one process may simulate.
-const NODES: RangeInclusive<i64> = 1..=limits::SIM_NODES_MAX as i64;
+/// How many nodes of one kind one process may simulate.
+const NODES: RangeInclusive<i64> = 0..=limits::SIM_NODES_MAX as i64;
 
-/// Simulates Milvus' streaming nodes for a Roost cluster, and breaks them.
+/// Simulates Milvus' nodes for a Roost cluster, and breaks them.
 #[derive(Debug, Parser)]
 #[command(name = "roost-sim", version, disable_help_subcommand = true)]
 pub struct Cli {
@@ -45,6 +45,8 @@ pub enum Command {
         power: Option<Power>,
         #[command(flatten)]
         knobs: Knobs,
+        #[command(flatten)]
+        reports: Reports,
     },
 }
 
@@ -105,19 +107,54 @@ impl From<Knobs> for sim::Knobs {
     }
 }
 
+/// What the node answers to GetMetrics; whatever is not named is nothing again.
+#[derive(Clone, Debug, Default, Args)]
+pub struct Reports {
+    /// How much of its memory is used
+    #[arg(long, value_name = "PERCENT", default_value_t, value_parser = clap::value_parser!(u32).range(..=100))]
+    pub memory: u32,
+    /// How much of it growing segments take
+    #[arg(long, value_name = "PERCENT", default_value_t, value_parser = clap::value_parser!(u32).range(..=100))]
+    pub growing: u32,
+    /// How far its slowest channel is behind
+    #[arg(long, value_name = "MS", default_value_t)]
+    pub late: u32,
+    /// A collection whose rows it takes; repeatable
+    #[arg(long = "collection", value_name = "ID")]
+    pub collections: Vec<i64>,
+    /// Reports this error and nothing else
+    #[arg(long, value_name = "TEXT", default_value_t)]
+    pub error: String,
+}
+
+impl From<Reports> for sim::Metrics {
+    fn from(reports: Reports) -> Self {
+        let Reports { memory, growing, late, collections, error } = reports;
+        sim::Metrics { memory_percent: memory, growing_percent: growing, late_ms: late, collections, error }
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Register {
     /// By Roost's session API
     Session,
     /// In Milvus' own way, by the etcd API
     Etcd,
+    /// Nodes of odd numbers by the one, of even numbers by the other
+    Both,
 }
 
 #[derive(Debug, Args)]
 pub struct Run {
-    /// How many nodes
+    /// How many streaming nodes; their numbers come first
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(NODES))]
     pub nodes: u32,
+    /// How many query nodes; their numbers come next
+    #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u32).range(NODES))]
+    pub query_nodes: u32,
+    /// How many data nodes
+    #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u32).range(NODES))]
+    pub data_nodes: u32,
     /// An internal address of the coordinator; repeatable
     #[arg(long = "endpoint", value_name = "HOST:PORT", default_value = "127.0.0.1:22125")]
     pub endpoints: Vec<String>,
@@ -127,10 +164,10 @@ pub struct Run {
     /// How the nodes register
     #[arg(long, default_value = "session")]
     pub register: Register,
-    /// A client address of the coordinator, for --register etcd; repeatable
+    /// A client address of the coordinator, for nodes that register by the etcd API; repeatable
     #[arg(long = "etcd-endpoint", value_name = "HOST:PORT", default_value = "127.0.0.1:19530")]
     pub etcd_endpoints: Vec<String>,
-    /// Milvus' etcd.rootPath, for --register etcd
+    /// Milvus' etcd.rootPath, for the same
     #[arg(long, default_value = "by-dev")]
     pub root_path: String,
     /// The IP address of the nodes

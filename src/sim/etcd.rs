@@ -11,6 +11,7 @@ use tonic::metadata::AsciiMetadataValue;
 use tonic::transport::Channel;
 use tonic::{Code, Request, Response, Status};
 
+use super::register::role_name;
 use crate::client::{Membership, Registration};
 use crate::forward::Peers;
 use crate::limits;
@@ -47,6 +48,7 @@ struct Session<'a> {
     server_name: &'a str,
     address: &'a str,
     exclusive: bool,
+    stopping: bool,
     trigger_kill: bool,
     version: &'a str,
     #[serde(rename = "LeaseID")]
@@ -67,26 +69,46 @@ impl Etcd {
         let grant = LeaseGrantRequest { ttl: registration.ttl_s.into(), id: 0 };
         let lease =
             self.ask(|channel, grant| async move { LeaseClient::new(channel).lease_grant(grant).await }, grant).await?;
+        let ttl = Duration::from_secs(lease.ttl.max(1).unsigned_abs());
+        let membership = Membership { server_id, lease_id: lease.id, ttl };
+        let put = self.session(registration, &membership, false)?;
+        let absent = compare(put.key.clone(), CompareTarget::Version, TargetUnion::Version(0));
+        if !self.put_if(absent, put).await? {
+            return Err(Status::already_exists(format!("a node {server_id} is registered already")));
+        }
+        Ok(membership)
+    }
+
+    /// Says in the session's key that the node is on its way out.
+    pub async fn stopping(&self, registration: &Registration, membership: &Membership) -> Result<(), Status> {
+        let put = self.session(registration, membership, true)?;
+        let there = compare(put.key.clone(), CompareTarget::Lease, TargetUnion::Lease(membership.lease_id));
+        self.put_if(there, put).await.map(drop)
+    }
+
+    fn session(
+        &self,
+        registration: &Registration,
+        membership: &Membership,
+        stopping: bool,
+    ) -> Result<PutRequest, Status> {
+        let role = role_name(registration.role);
+        let Membership { server_id, lease_id, .. } = *membership;
         let session = Session {
             server_id,
-            server_name: ROLE,
+            server_name: role,
             address: &registration.address,
             exclusive: false,
+            stopping,
             trigger_kill: true,
             version: &registration.version,
-            lease_id: lease.id,
+            lease_id,
             host_name: &registration.hostname,
             server_labels: &registration.labels,
         };
         let value = serde_json::to_vec(&session).map_err(|error| Status::internal(error.to_string()))?;
-        let key = format!("{}/meta/session/{ROLE}-{server_id}", self.root).into_bytes();
-        let absent = compare(key.clone(), CompareTarget::Version, TargetUnion::Version(0));
-        let put = PutRequest { key, value, lease: lease.id, ..PutRequest::default() };
-        if !self.put_if(absent, put).await? {
-            return Err(Status::already_exists(format!("a node {server_id} is registered already")));
-        }
-        let ttl = Duration::from_secs(lease.ttl.max(1).unsigned_abs());
-        Ok(Membership { server_id, lease_id: lease.id, ttl })
+        let key = format!("{}/meta/session/{role}-{server_id}", self.root).into_bytes();
+        Ok(PutRequest { key, value, lease: lease_id, ..PutRequest::default() })
     }
 
     /// False: the lease is over.
@@ -174,9 +196,6 @@ impl Etcd {
         answer.map(Response::into_inner)
     }
 }
-
-/// Milvus' name of the role.
-const ROLE: &str = "streamingnode";
 
 fn compare(key: Vec<u8>, target: CompareTarget, is: TargetUnion) -> Compare {
     Compare {

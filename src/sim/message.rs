@@ -49,11 +49,16 @@ pub fn message_type(properties: &BTreeMap<String, String>) -> Option<i32> {
     properties.get(TYPE)?.parse().ok()
 }
 
-/// Whether it belongs to a broadcast of which every node has to say when it has its part.
-pub fn wants_ack(properties: &BTreeMap<String, String>) -> bool {
+/// The broadcast that it belongs to, if it does.
+pub fn broadcast(properties: &BTreeMap<String, String>) -> Option<BroadcastHeader> {
     use base64::Engine;
-    let header = properties.get(BROADCAST).and_then(|text| base64::prelude::BASE64_STANDARD.decode(text).ok());
-    header.and_then(|bytes| BroadcastHeader::decode(bytes.as_slice()).ok()).is_some_and(|header| header.ack_sync_up)
+    let bytes = base64::prelude::BASE64_STANDARD.decode(properties.get(BROADCAST)?).ok()?;
+    BroadcastHeader::decode(bytes.as_slice()).ok()
+}
+
+/// Whether every node has to say when it has its part of it.
+pub fn wants_ack(properties: &BTreeMap<String, String>) -> bool {
+    broadcast(properties).is_some_and(|header| header.ack_sync_up)
 }
 
 /// Whether a virtual channel is one of a pchannel: `<pchannel>_<collection>v<shard>`, or the pchannel itself.

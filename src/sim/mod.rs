@@ -1,12 +1,15 @@
-//! `roost-sim`: one process that stands for any number of Milvus' streaming nodes. They speak the real wire of such
-//! nodes, register as such nodes do, and share one in-memory log for each pchannel, which is fenced by term.
+//! `roost-sim`: one process that stands for any number of Milvus' streaming, query and data nodes. They speak the real
+//! wire of such nodes, as far as the coordinator speaks to them, and register as such nodes do. The streaming nodes
+//! share one in-memory log for each pchannel, which is fenced by term.
 //!
-//! Each node can be crashed, paused, isolated, slowed down and told to reject. What the logs accepted from whom is
-//! written down, so that tests can check that a term had one owner and that no append came under an older term.
+//! Each node can be crashed, paused, isolated, slowed down, told to reject and told what to report. What the logs
+//! accepted from whom is written down, so that tests can check that a term had one owner, that no append came under an
+//! older term and that broadcasts arrived everywhere in one order; and a node that was declared dead before its time.
 
 mod acks;
 mod args;
 mod channels;
+mod component;
 mod consume;
 mod control;
 mod etcd;
@@ -15,6 +18,7 @@ pub mod invariant;
 mod message;
 mod node;
 mod orders;
+mod parts;
 mod register;
 mod shown;
 #[cfg(test)]
@@ -83,15 +87,15 @@ async fn simulate(run: Run) -> io::Result<()> {
     let (_trigger, shutdown) = shutdown::on_signals()?;
     let wals = Arc::new(Wals::new(!run.unfenced));
     let acks = Acks::new(run.endpoints.clone(), run.secret.as_deref());
-    let registrar = registrar(&run);
+    let ways = Ways::of(&run);
     let mut nodes = Vec::new();
-    for number in 1..=run.nodes {
+    for (role, number) in roles(&run)?.into_iter().zip(1..) {
         let port =
             if run.port == 0 { Some(0) } else { u16::try_from(number - 1).ok().and_then(|n| run.port.checked_add(n)) };
         let port = port.ok_or_else(|| io::Error::other("there are not so many ports"))?;
         let listener = TcpListener::bind(SocketAddr::new(run.listen, port)).await?;
-        let node = Node::new(number, listener.local_addr()?, wals.clone(), registrar.clone(), acks.clone());
-        let node = Arc::new(node);
+        let registrar = Registrar { registration: registration(&run, role), way: ways.take(run.register, number) };
+        let node = Arc::new(Node::new(number, listener.local_addr()?, wals.clone(), registrar, acks.clone()));
         tokio::spawn(node.clone().run(listener));
         nodes.push(node);
     }
@@ -111,9 +115,20 @@ async fn simulate(run: Run) -> io::Result<()> {
     }
 }
 
-fn registrar(run: &Run) -> Registrar {
-    let registration = Registration {
-        role: Role::StreamingNode,
+/// Of each node, in the order of their numbers.
+fn roles(run: &Run) -> io::Result<Vec<Role>> {
+    let counts =
+        [(Role::StreamingNode, run.nodes), (Role::QueryNode, run.query_nodes), (Role::DataNode, run.data_nodes)];
+    let roles: Vec<Role> = counts.into_iter().flat_map(|(role, count)| (0..count).map(move |_| role)).collect();
+    match roles.len() {
+        count if (1..=limits::SIM_NODES_MAX as usize).contains(&count) => Ok(roles),
+        count => Err(io::Error::other(format!("{count} nodes; one process simulates 1 to {}", limits::SIM_NODES_MAX))),
+    }
+}
+
+fn registration(run: &Run, role: Role) -> Registration {
+    Registration {
+        role,
         version: VERSION.to_owned(),
         hostname: "roost-sim".to_owned(),
         labels: run.labels.iter().cloned().collect(),
@@ -124,13 +139,26 @@ fn registrar(run: &Run) -> Registrar {
         }),
         ttl_s: run.ttl,
         ..Registration::default()
-    };
-    let way = match run.register {
-        Register::Session => Way::Sessions(Coordinators::new(run.endpoints.clone(), run.secret.as_deref())),
-        Register::Etcd => {
-            let (endpoints, secret) = (run.etcd_endpoints.clone(), run.secret.clone());
-            Way::Etcd(Arc::new(Etcd::new(endpoints, secret, run.root_path.clone())))
+    }
+}
+
+/// Both ways to register; nodes of one kind share their connections.
+struct Ways {
+    sessions: Coordinators,
+    etcd: Arc<Etcd>,
+}
+
+impl Ways {
+    fn of(run: &Run) -> Self {
+        let (endpoints, secret) = (run.etcd_endpoints.clone(), run.secret.clone());
+        Ways {
+            sessions: Coordinators::new(run.endpoints.clone(), run.secret.as_deref()),
+            etcd: Arc::new(Etcd::new(endpoints, secret, run.root_path.clone())),
         }
-    };
-    Registrar { registration, way }
+    }
+
+    fn take(&self, register: Register, number: u32) -> Way {
+        let by_session = register == Register::Session || register == Register::Both && number % 2 == 1;
+        if by_session { Way::Sessions(self.sessions.clone()) } else { Way::Etcd(self.etcd.clone()) }
+    }
 }

@@ -1,24 +1,29 @@
-//! One simulated streaming node: its switches, its current life, and the loop that serves its sockets and keeps it
-//! registered for as long as it is switched on.
+//! One simulated node: its switches, its current life, and the loop that serves its sockets and keeps it registered for
+//! as long as it is switched on.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::net::TcpListener;
 use tokio::sync::{Notify, watch};
 use tonic::transport::Server;
 
 use super::acks::Acks;
 use super::channels::Channels;
+use super::component::Component;
 use super::handler::Handler;
 use super::message;
 use super::orders::Orders;
-use super::register::Registrar;
+use super::register::{Registrar, role_name};
 use super::wal::{Record, Wals};
 use super::wire::{self, Current};
 use crate::limits;
-use crate::pb::sim::{self, Knobs, Power};
+use crate::pb::data::data_node_server::DataNodeServer;
+use crate::pb::query::query_node_server::QueryNodeServer;
+use crate::pb::session::Role;
+use crate::pb::sim::{self, Knobs, Metrics, Power};
 use crate::pb::streaming::streaming_node_handler_service_server::StreamingNodeHandlerServiceServer;
 use crate::pb::streaming::streaming_node_manager_service_server::StreamingNodeManagerServiceServer;
 use crate::pb::streaming::streaming_node_state_service_server::StreamingNodeStateServiceServer;
@@ -32,9 +37,11 @@ pub struct Node {
     acks: Acks,
     current: watch::Sender<Current>,
     knobs: watch::Sender<Knobs>,
-    /// The pchannels of this life; none before it is registered.
+    metrics: Mutex<Metrics>,
+    /// The pchannels of this life, of streaming nodes only; none before it is registered.
     life: watch::Sender<Option<Arc<Channels>>>,
     leave: Notify,
+    violations: Mutex<Vec<String>>,
 }
 
 /// Tells of changes of a node's switches.
@@ -57,7 +64,8 @@ impl Node {
     pub fn new(number: u32, address: SocketAddr, wals: Arc<Wals>, registrar: Registrar, acks: Acks) -> Self {
         let current = watch::Sender::new(Current { life: 0, on: true, paused: false });
         let (knobs, life, leave) = (watch::Sender::default(), watch::Sender::default(), Notify::new());
-        Node { number, address, wals, registrar, acks, current, knobs, life, leave }
+        let (metrics, violations) = (Mutex::default(), Mutex::default());
+        Node { number, address, wals, registrar, acks, current, knobs, metrics, life, leave, violations }
     }
 
     pub fn number(&self) -> u32 {
@@ -66,6 +74,47 @@ impl Node {
 
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    pub fn role(&self) -> Role {
+        self.registrar.registration.role
+    }
+
+    /// Milvus' name of its role.
+    pub fn role_name(&self) -> &'static str {
+        role_name(self.role())
+    }
+
+    /// As it registers.
+    pub fn memory_bytes(&self) -> u64 {
+        self.registrar.registration.capacity.map_or(0, |capacity| capacity.memory_bytes)
+    }
+
+    /// What it answers to GetMetrics.
+    pub fn metrics(&self) -> Metrics {
+        self.metrics.lock().clone()
+    }
+
+    pub fn report(&self, metrics: Metrics) {
+        *self.metrics.lock() = metrics;
+    }
+
+    /// What was done to it that no coordinator may do.
+    pub fn violations(&self) -> Vec<String> {
+        self.violations.lock().clone()
+    }
+
+    /// It was told that it is dead, so much before its time was over.
+    pub fn told_dead(&self, server_id: i64, early: Duration) {
+        if early < limits::SIM_EARLY_LEAST {
+            return;
+        }
+        let what = format!("node {server_id} was declared dead {early:?} before its time");
+        tracing::error!(what, "an invariant was violated");
+        let mut violations = self.violations.lock();
+        if violations.len() < limits::SIM_VIOLATIONS_MAX {
+            violations.push(what);
+        }
     }
 
     /// What is wrong with it.
@@ -124,13 +173,25 @@ impl Node {
         self.leave.notified().await;
     }
 
+    /// Waits until its channels were taken from it, though not for long.
+    pub async fn emptied(&self) {
+        let emptied = async {
+            while self.channels().is_some_and(|channels| !channels.served().is_empty()) {
+                tokio::time::sleep(limits::SIM_DRAIN_LOOK).await;
+            }
+        };
+        if tokio::time::timeout(limits::SIM_DRAIN_WAIT, emptied).await.is_err() {
+            tracing::warn!(node = self.number, "leaves with channels");
+        }
+    }
+
     pub async fn power(&self, power: Power) {
         if power == Power::Stopped && self.channels().is_some() {
             self.leave.notify_one();
             let mut life = self.life.subscribe();
             let left = life.wait_for(Option::is_none);
             // A node that cannot leave in good order leaves in bad order.
-            let _ = tokio::time::timeout(limits::SIM_CALL_WAIT * 2, left).await;
+            let _ = tokio::time::timeout(limits::SIM_DRAIN_WAIT + limits::SIM_CALL_WAIT * 2, left).await;
         }
         self.current.send_if_modified(|current| {
             let before = *current;
@@ -164,6 +225,8 @@ impl Node {
             power: power.into(),
             knobs: Some(self.knobs()),
             channels: channels.map(|channels| channels.served()).unwrap_or_default(),
+            role: self.role_name().to_owned(),
+            metrics: Some(self.metrics()),
         }
     }
 
@@ -207,14 +270,22 @@ impl Node {
 
     /// Answers calls; whether they are answered with anything depends on its life.
     pub async fn serve(self: Arc<Self>, listener: TcpListener) -> Result<(), tonic::transport::Error> {
-        let orders = Orders::new(self.clone());
-        let handler = StreamingNodeHandlerServiceServer::new(Handler::new(self.clone()));
-        Server::builder()
-            .add_service(StreamingNodeManagerServiceServer::new(orders.clone()))
-            .add_service(StreamingNodeStateServiceServer::new(orders))
-            .add_service(handler.max_decoding_message_size(limits::SIM_MESSAGE_BYTES_MAX))
-            .serve_with_incoming(wire::incoming(listener, self.current.subscribe()))
-            .await
+        let component = Component::new(self.clone());
+        let mut server = Server::builder();
+        let serving = match self.role() {
+            Role::DataNode => server.add_service(DataNodeServer::new(component)),
+            Role::StreamingNode => {
+                let handler = StreamingNodeHandlerServiceServer::new(Handler::new(self.clone()));
+                server
+                    .add_service(StreamingNodeManagerServiceServer::new(Orders::new(self.clone())))
+                    .add_service(StreamingNodeStateServiceServer::new(component.clone()))
+                    .add_service(handler.max_decoding_message_size(limits::SIM_MESSAGE_BYTES_MAX))
+                    // It serves reads too, and reports as a query node.
+                    .add_service(QueryNodeServer::new(component))
+            }
+            _ => server.add_service(QueryNodeServer::new(component)),
+        };
+        serving.serve_with_incoming(wire::incoming(listener, self.current.subscribe())).await
     }
 
     /// It is known to the coordinator under this id.

@@ -1,4 +1,4 @@
-//! What the coordinator asks of a simulated node: take a pchannel, give it up, say what you have and how you are.
+//! What the coordinator asks of a simulated streaming node: take a pchannel, give it up, say what you have.
 
 use std::sync::Arc;
 
@@ -7,11 +7,8 @@ use tonic::{Request, Response, Status};
 
 use super::channels::Channels;
 use super::node::Node;
-use super::wal::Refused;
-use crate::pb::common::StateCode;
-use crate::pb::milvus::{ComponentInfo, ComponentStates, GetComponentStatesRequest};
+use super::wal::{LOGICAL_BITS, Refused};
 use crate::pb::streaming::streaming_node_manager_service_server::StreamingNodeManagerService;
-use crate::pb::streaming::streaming_node_state_service_server::StreamingNodeStateService;
 use crate::pb::streaming::{
     PChannelAccessMode, PChannelInfo, StreamingCode, StreamingNodeManagerAssignRequest,
     StreamingNodeManagerAssignResponse, StreamingNodeManagerCollectStatusRequest,
@@ -21,11 +18,7 @@ use crate::pb::streaming::{
 };
 use crate::streamingcoord::status::refusal;
 
-/// Bits of a timestamp below its milliseconds.
-const LOGICAL_BITS: u32 = 18;
-
 /// See the module.
-#[derive(Clone)]
 pub struct Orders {
     node: Arc<Node>,
 }
@@ -118,25 +111,5 @@ impl StreamingNodeManagerService for Orders {
         let wals = channels.served().into_iter().map(metrics).collect();
         let metrics = Some(StreamingNodeMetrics { wals });
         Ok(Response::new(StreamingNodeManagerCollectStatusResponse { metrics }))
-    }
-}
-
-#[tonic::async_trait]
-impl StreamingNodeStateService for Orders {
-    async fn get_component_states(
-        &self,
-        _: Request<GetComponentStatesRequest>,
-    ) -> Result<Response<ComponentStates>, Status> {
-        self.node.awake().await;
-        let id = self.node.channels().map(|channels| channels.server_id());
-        let code = if id.is_some() { StateCode::Healthy } else { StateCode::Initializing };
-        let state = ComponentInfo {
-            node_id: id.unwrap_or_default(),
-            role: "streamingnode".to_owned(),
-            state_code: code.into(),
-            ..ComponentInfo::default()
-        };
-        let status = Some(Default::default());
-        Ok(Response::new(ComponentStates { state: Some(state), subcomponent_states: Vec::new(), status }))
     }
 }

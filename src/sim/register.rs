@@ -2,13 +2,16 @@
 //! way. A node that was declared dead begins a new life under a new server id.
 
 use std::sync::Arc;
-use std::time::Duration;
+
+use tokio::time::Instant;
 
 use super::etcd::Etcd;
 use super::node::Node;
 use crate::client::{Coordinators, Membership, Registration, Standing, WorkerSession};
 use crate::limits;
-use crate::pb::session::LoadReport;
+use crate::pb::session::{LoadReport, Role};
+use crate::pb::store::WorkerRole;
+use crate::state::worker;
 
 #[derive(Clone)]
 pub struct Registrar {
@@ -22,6 +25,11 @@ pub struct Registrar {
 pub enum Way {
     Sessions(Coordinators),
     Etcd(Arc<Etcd>),
+}
+
+/// Milvus' name of a role.
+pub fn role_name(role: Role) -> &'static str {
+    worker::role_name(WorkerRole::try_from(i32::from(role)).unwrap_or_default())
 }
 
 impl Registrar {
@@ -48,6 +56,9 @@ async fn by_sessions(coordinators: &Coordinators, registration: Registration, no
             Standing::Lost(_) => {}
             Standing::Joining { .. } | Standing::Left => node.end_life(),
         }
+        if let Some(death) = session.take_death() {
+            node.told_dead(death.server_id, death.early);
+        }
         session.pause(!node.is_reachable());
         session.report(LoadReport { used: None, load: Some(node.load()) });
         tokio::select! {
@@ -55,8 +66,10 @@ async fn by_sessions(coordinators: &Coordinators, registration: Registration, no
             () = switched.changed() => {}
             () = node.leaving() => {
                 // Whoever is not heard is declared dead later.
+                let drained = session.drain(limits::SIM_CALL_WAIT).await;
+                node.emptied().await;
                 let left = session.leave(limits::SIM_CALL_WAIT).await;
-                tracing::debug!(node = node.number(), ?left, "left");
+                tracing::debug!(node = node.number(), ?drained, ?left, "left");
                 return;
             }
         }
@@ -67,17 +80,21 @@ async fn by_etcd(etcd: &Etcd, registration: &Registration, node: &Node) {
     let mut pause = limits::SIM_RETRY_MIN;
     loop {
         node.reachable().await;
+        let began = Instant::now();
         match etcd.register(registration).await {
             Ok(membership) => {
                 pause = limits::SIM_RETRY_MIN;
                 node.begin_life(membership.server_id);
+                let leaving = async {
+                    node.leaving().await;
+                    let said = etcd.stopping(registration, &membership).await;
+                    node.emptied().await;
+                    let left = etcd.leave(&membership).await;
+                    tracing::debug!(node = node.number(), ?said, ?left, "left");
+                };
                 tokio::select! {
-                    () = keep_alive(etcd, &membership, node) => node.end_life(),
-                    () = node.leaving() => {
-                        let left = etcd.leave(&membership).await;
-                        tracing::debug!(node = node.number(), ?left, "left");
-                        return;
-                    }
+                    () = keep_alive(etcd, &membership, began, node) => node.end_life(),
+                    () = leaving => return,
                 }
             }
             Err(error) => {
@@ -90,14 +107,21 @@ async fn by_etcd(etcd: &Etcd, registration: &Registration, node: &Node) {
 }
 
 /// Returns when the node was told that it is dead.
-async fn keep_alive(etcd: &Etcd, membership: &Membership, node: &Node) {
-    let mut wait: Duration = membership.ttl / 3;
+async fn keep_alive(etcd: &Etcd, membership: &Membership, began: Instant, node: &Node) {
+    let (mut wait, mut renewed) = (membership.ttl / 3, began);
     loop {
         tokio::time::sleep(wait).await;
         node.reachable().await;
+        let asked = Instant::now();
         wait = match etcd.keep_alive(membership).await {
-            Ok(true) => membership.ttl / 3,
-            Ok(false) => return,
+            Ok(true) => {
+                renewed = asked;
+                membership.ttl / 3
+            }
+            Ok(false) => {
+                let early = (renewed + membership.ttl).saturating_duration_since(Instant::now());
+                return node.told_dead(membership.server_id, early);
+            }
             Err(error) => {
                 tracing::debug!(node = node.number(), %error, "cannot show that it lives");
                 limits::SIM_RETRY_MIN

@@ -17,12 +17,12 @@ pub async fn ask(command: Command) -> io::Result<()> {
         Command::Run(_) => Ok(()),
         Command::Nodes { control } => {
             let answer = client(&control).await?.nodes(NodesRequest {}).await.map_err(io::Error::other)?;
-            writeln!(out, "number\tserver id\taddress\tpower\tpchannels")?;
+            writeln!(out, "number\tserver id\taddress\tpower\tpchannels\trole")?;
             answer.into_inner().nodes.into_iter().try_for_each(|node| writeln!(out, "{}", line(&node)))
         }
         Command::Wals { control, pchannel } => {
-            let answer = client(&control).await?.wals(WalsRequest { pchannel }).await.map_err(io::Error::other)?;
-            let answer = answer.into_inner();
+            let request = WalsRequest { pchannel, after_broadcast: u64::MAX };
+            let answer = client(&control).await?.wals(request).await.map_err(io::Error::other)?.into_inner();
             writeln!(out, "pchannel\tterm\tserver id\tfirst offset\taccepted")?;
             for sim::Wal { pchannel, epochs, .. } in answer.wals {
                 for sim::Epoch { term, server_id, first_offset, accepted } in epochs {
@@ -31,9 +31,10 @@ pub async fn ask(command: Command) -> io::Result<()> {
             }
             if answer.violations.is_empty() { Ok(()) } else { Err(io::Error::other(answer.violations.join("\n"))) }
         }
-        Command::Switch { control, number, power, knobs } => {
+        Command::Switch { control, number, power, knobs, reports } => {
             let power = power.map_or(sim::Power::Unspecified, sim::Power::from).into();
-            let request = SwitchRequest { number, power, knobs: Some(knobs.into()) };
+            let (knobs, metrics) = (Some(knobs.into()), Some(reports.into()));
+            let request = SwitchRequest { number, power, knobs, metrics };
             client(&control).await?.switch(request).await.map(drop).map_err(io::Error::other)
         }
     }
@@ -42,7 +43,8 @@ pub async fn ask(command: Command) -> io::Result<()> {
 fn line(node: &sim::Node) -> String {
     let names: Vec<String> = node.channels.iter().map(|info| format!("{}@{}", info.name, info.term)).collect();
     let power = node.power().as_str_name().trim_start_matches("POWER_").to_lowercase();
-    format!("{}\t{}\t{}\t{power}\t{}", node.number, node.server_id, node.address, names.join(" "))
+    let sim::Node { number, server_id, address, role, .. } = node;
+    format!("{number}\t{server_id}\t{address}\t{power}\t{}\t{role}", names.join(" "))
 }
 
 async fn client(at: &At) -> io::Result<SimClient<Channel>> {

@@ -20,6 +20,7 @@ use super::wal::Wals;
 use super::{CREATE_CONSUMER, CREATE_PRODUCER};
 use crate::client::{Coordinators, Registration};
 use crate::pb::messages::Message;
+use crate::pb::session::Role;
 use crate::pb::sim::{Knobs, Power};
 use crate::pb::streaming::consume_response::Response as Consumed;
 use crate::pb::streaming::create_v_channel_consumer_response::Response as Created;
@@ -52,7 +53,8 @@ impl Lab {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let way = Way::Sessions(Coordinators::new(Vec::new(), None));
-        let registrar = Registrar { registration: Registration::default(), way };
+        let registration = Registration { role: Role::StreamingNode, ..Registration::default() };
+        let registrar = Registrar { registration, way };
         let node = Node::new(1, address, self.wals.clone(), registrar, Acks::new(Vec::new(), None));
         let node = Arc::new(node);
         tokio::spawn(node.clone().serve(listener));
@@ -227,7 +229,7 @@ async fn a_paused_owner_that_comes_back_appends_nothing() {
     assert!(!hanging.is_finished(), "a paused node answers nothing");
     old.power(Power::Running).await;
     assert_eq!(within(hanging).await.unwrap(), Err(StreamingCode::ChannelFenced));
-    let accepted: Vec<u64> = lab.wals.describe("dml_0")[0].epochs.iter().map(|epoch| epoch.accepted).collect();
+    let accepted: Vec<u64> = lab.wals.describe("dml_0", 0)[0].epochs.iter().map(|epoch| epoch.accepted).collect();
     assert_eq!(accepted, [1, 1]);
 }
 

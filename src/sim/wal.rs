@@ -10,6 +10,7 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use super::message;
+use super::parts::Parts;
 use crate::limits;
 use crate::pb::common::ImmutableMessage;
 use crate::pb::messages::Message;
@@ -17,7 +18,7 @@ use crate::pb::sim;
 use crate::pb::streaming::StreamingCode;
 
 /// Bits of a timestamp below its milliseconds.
-const LOGICAL_BITS: u32 = 18;
+pub const LOGICAL_BITS: u32 = 18;
 
 /// Why a log was not opened or a message not accepted.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -65,6 +66,7 @@ struct State {
     epochs_forgotten: u64,
     kept: VecDeque<Record>,
     kept_bytes: usize,
+    parts: Parts,
 }
 
 /// A message that was accepted.
@@ -119,10 +121,11 @@ impl Wals {
         Ok(wal)
     }
 
-    /// Of one pchannel or of all, sorted.
-    pub fn describe(&self, pchannel: &str) -> Vec<sim::Wal> {
+    /// Of one pchannel or of all, sorted, with the broadcasts of greater ids.
+    pub fn describe(&self, pchannel: &str, after_broadcast: u64) -> Vec<sim::Wal> {
         let by_name = self.by_name.lock();
-        by_name.values().filter(|wal| pchannel.is_empty() || wal.name == pchannel).map(|wal| wal.describe()).collect()
+        let wanted = by_name.values().filter(|wal| pchannel.is_empty() || wal.name == pchannel);
+        wanted.map(|wal| wal.describe(after_broadcast)).collect()
     }
 
     pub fn violations(&self) -> Vec<String> {
@@ -175,6 +178,7 @@ impl Wal {
         if let Some(epoch) = state.epochs.back_mut() {
             epoch.accepted += 1;
         }
+        state.parts.note(&self.name, &record);
         state.kept_bytes += record.bytes();
         state.kept.push_back(record.clone());
         while state.kept.len() > 1
@@ -217,12 +221,13 @@ impl Wal {
         Refused::new(StreamingCode::ChannelFenced, cause)
     }
 
-    fn describe(&self) -> sim::Wal {
+    fn describe(&self, after_broadcast: u64) -> sim::Wal {
         let state = self.state.lock();
         sim::Wal {
             pchannel: self.name.clone(),
             epochs: state.epochs.iter().copied().collect(),
             epochs_forgotten: state.epochs_forgotten,
+            broadcasts: state.parts.after(after_broadcast),
         }
     }
 }
@@ -243,7 +248,7 @@ mod tests {
     }
 
     fn epochs(wals: &Wals) -> Vec<(i64, i64, u64, u64)> {
-        let epochs = wals.describe("").into_iter().flat_map(|wal| wal.epochs);
+        let epochs = wals.describe("", 0).into_iter().flat_map(|wal| wal.epochs);
         epochs.map(|epoch| (epoch.term, epoch.server_id, epoch.first_offset, epoch.accepted)).collect()
     }
 

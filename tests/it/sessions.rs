@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use roost::client::{Coordinators, Registration, Standing, WorkerSession};
-use roost::pb::etcd::api::LeaseGrantRequest;
+use roost::pb::etcd::api::{CompactionRequest, LeaseGrantRequest};
 use roost::pb::session::session_client::SessionClient;
 use roost::pb::session::*;
 use serde_json::{Value, json};
@@ -176,6 +176,10 @@ async fn a_watch_goes_on_across_a_kill_of_the_leader_and_misses_nothing() {
     soon("one leaves", async || within(sessions(&cluster, survivors[0]).leave(leave)).await.ok()).await;
     let third = register(&cluster, survivors[0], "c", 600).await;
     assert!(third.revision > told.revision, "revisions rise across leaders");
+    // The key space's history is not the workers'.
+    let etcd = EtcdClient::new(&cluster.at(survivors[1]).client);
+    let revision = soon("the etcd API takes writes", async || etcd.put("x", "y", 0).await.ok()).await;
+    within(etcd.kv.clone().compact(CompactionRequest { revision, physical: true })).await.unwrap();
     let mut stream = watch(&cluster, survivors[1], told.revision).await.unwrap();
     let (mut gone, mut changed) = (Vec::new(), Vec::new());
     while changed.is_empty() {
