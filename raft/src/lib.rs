@@ -11,6 +11,7 @@ pub mod log;
 pub mod machine;
 pub mod mutation;
 pub mod network;
+mod offer;
 mod offload;
 pub mod random;
 pub mod restore;

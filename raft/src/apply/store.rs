@@ -18,6 +18,7 @@ use crate::codec::{self, corrupt};
 use crate::failpoint;
 use crate::kv::{Batch, Read, Space, Txn};
 use crate::machine::{ApplyContext, Machine};
+use crate::offer;
 use crate::offload::off_the_core;
 use crate::snapshot::{self, SnapshotData};
 use crate::storage::engine::Engine;
@@ -183,10 +184,10 @@ fn size(entry: &Entry) -> usize {
 /// A binary that is too old for the cluster's apply version would execute its entries with another meaning.
 fn check_apply_version<M: Machine>(rows: &dyn Read) -> io::Result<()> {
     let version = system::apply_version(rows)?;
-    if version <= M::APPLY_VERSION {
+    let ours = offer::apply_version::<M>();
+    if version <= ours {
         return Ok(());
     }
-    let ours = M::APPLY_VERSION;
     Err(corrupt(format!("the cluster runs apply version {version}, this binary knows {ours}: upgrade this node")))
 }
 

@@ -10,6 +10,7 @@ use crate::codec;
 use crate::error::ProposeError;
 use crate::machine::Machine;
 use crate::network::proto::{HelloRequest, Record};
+use crate::offer;
 use crate::system::{self, NodeFacts, SystemCommand, SystemReply};
 
 const ANNOUNCE_PAUSE: Duration = Duration::from_millis(300);
@@ -54,8 +55,8 @@ impl<M: Machine> HostCore<M> {
 
     /// Tells the cluster which disk and binary this node runs on, until the cluster has it on record.
     async fn announce(&self) {
-        let facts =
-            NodeFacts { incarnation: self.identity.incarnation, apply_version: M::APPLY_VERSION, retired: false };
+        let apply_version = offer::apply_version::<M>();
+        let facts = NodeFacts { incarnation: self.identity.incarnation, apply_version, retired: false };
         let node = self.identity.node_id;
         loop {
             let known = system::node_facts(self.shared.engine.as_ref(), node).ok().flatten();

@@ -10,6 +10,7 @@ use openraft::async_runtime::WatchReceiver;
 use super::config::KEEP_LOG_ENTRIES;
 use super::start::HostCore;
 use crate::machine::Machine;
+use crate::offer;
 use crate::offload::blocking;
 use crate::system::{self, Alarm, AlarmKind, SystemCommand};
 
@@ -126,7 +127,7 @@ impl<M: Machine> HostCore<M> {
             return Ok(());
         }
         let current = self.shared.system().apply_version;
-        let mut lowest = M::APPLY_VERSION;
+        let mut lowest = offer::apply_version::<M>();
         for (node, _) in self.members() {
             let facts = system::node_facts(self.shared.engine.as_ref(), node)?;
             lowest = lowest.min(facts.map_or(0, |facts| facts.apply_version));

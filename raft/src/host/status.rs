@@ -8,6 +8,7 @@ use openraft::async_runtime::WatchReceiver;
 use super::start::HostCore;
 use crate::apply::StateHash;
 use crate::machine::Machine;
+use crate::offer;
 use crate::storage::marker::ClusterId;
 use crate::system::{self, Alarm};
 use crate::types::{Member, NodeId};
@@ -114,7 +115,7 @@ impl<M: Machine> HostCore<M> {
             snapshot_term: metrics.snapshot.map_or(0, |id| **id.committed_leader_id()),
             first_log_index: metrics.purged.map_or(0, |id| id.index() + 1),
             apply_version: system::apply_version(&view)?,
-            apply_version_supported: M::APPLY_VERSION,
+            apply_version_supported: offer::apply_version::<M>(),
             members,
             alarms: system::alarms(&view)?,
             wal_sync_p99: self.wal.sync_p99(),
