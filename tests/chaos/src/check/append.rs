@@ -45,7 +45,7 @@ mod tests {
     fn wal() -> Vec<Wal> {
         let first = Epoch { term: 2, server_id: 7, first_offset: 10, accepted: 2 };
         let epochs = vec![first, Epoch { term: 3, server_id: 8, first_offset: 12, accepted: 1 }];
-        vec![Wal { pchannel: "dml_0".into(), epochs, epochs_forgotten: 1 }]
+        vec![Wal { pchannel: "dml_0".into(), epochs, epochs_forgotten: 1, ..Wal::default() }]
     }
 
     fn append(term: i64, server_id: i64, offset: u64) -> Append {
