@@ -6,7 +6,7 @@
 //! - `policy`, `condition`: grants in a form that is quick to ask; `book`, `aliases`: the policy that follows
 //!   the log;
 //! - `guard`: the check; `sight`: what listings show; `audit`: what is written down about it; `explain`, `service`: why
-//!   it came out so, for operators.
+//!   it came out so, for operators; `sweep`: grants that large drops left behind.
 //!
 //! The rows and their rules are `src/state/access`'s.
 
@@ -30,6 +30,7 @@ mod root;
 mod rules;
 mod service;
 mod sight;
+mod sweep;
 #[cfg(test)]
 mod tests;
 mod users;
@@ -52,6 +53,7 @@ pub use root::RootTask;
 pub use rules::{ObjectField, Rule, Rules};
 pub use service::GrantService;
 pub use sight::{Sight, keep_lines};
+pub use sweep::GrantSweeper;
 pub use wire::{Malformed, field, message, texts};
 
 /// The calls about access, over the replicated state, for both APIs.

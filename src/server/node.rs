@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::access::{Accounts, GrantService, Guard, Hasher, PolicyBook, RootTask};
+use crate::access::{Accounts, GrantService, GrantSweeper, Guard, Hasher, PolicyBook, RootTask};
 use crate::admin::{self, AdminService, MemberCalls};
 use crate::call::Requests;
 use crate::config::{self, Config, Quota, Security};
@@ -288,8 +288,9 @@ impl Node {
         let clocks = Arc::new(PeerClocks::new(self.replica.clone(), self.peers.clone()));
         let keeper = Keeper::new(self.oracle.clone(), self.replica.clone(), self.proposer.clone(), clocks);
         let eraser = Eraser::new(self.replica.clone(), self.proposer.clone());
+        let sweeper = GrantSweeper::new(self.replica.clone(), self.proposer.clone());
         let mut tasks: Vec<Arc<dyn LeaderTask>> =
-            vec![Arc::new(keeper), self.lessor.clone(), self.history.clone(), eraser, self.root.clone()];
+            vec![Arc::new(keeper), self.lessor.clone(), self.history.clone(), eraser, sweeper, self.root.clone()];
         tasks.push(self.session_task.clone());
         tasks.push(self.streaming.balancer.clone());
         tasks.extend(self.broadcast.leader_tasks());

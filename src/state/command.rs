@@ -63,8 +63,9 @@ impl Command {
             | Command::AlterDatabase(_)
             | Command::Alias(_)
             | Command::Index(_)
-            | Command::Load(_)
-            | Command::Access(_) => 4,
+            | Command::Load(_) => 4,
+            Command::Access(AccessCommand::Sweep) => 7,
+            Command::Access(_) => 4,
             Command::Worker(_) | Command::Conditional(_) | Command::PChannel(_) => 6,
             Command::Broadcast(command) => command.min_apply_version(),
         }
@@ -86,7 +87,7 @@ impl Command {
             | Command::Load(_)
             | Command::Conditional(_) => true,
             Command::Collection(change) => !matches!(change, CollectionChange::Erase(_)),
-            Command::Access(command) => !matches!(command, AccessCommand::CreateRoot(_)),
+            Command::Access(command) => !matches!(command, AccessCommand::CreateRoot(_) | AccessCommand::Sweep),
             Command::AllocId(_)
             | Command::ExtendTso(_)
             | Command::Keyspace(_)

@@ -84,6 +84,12 @@ pub const MAX_HASH_BYTES: usize = 256;
 pub const MAX_DESCRIPTION_BYTES: usize = 1024;
 /// Grants in the cluster: every node compiles all of them, and a role that is dropped by force takes its own along.
 pub const MAX_GRANTS: u64 = 1 << 18;
+/// Grants that one entry deletes or moves, beside whatever else it does.
+pub const GRANTS_AT_ONCE: usize = 64;
+/// Earlier renames of one collection whose grants still lie where they were.
+pub const MAX_GRANT_SOURCES: usize = 8;
+/// Drops and renames whose grants still lie where they were, before renames have to wait.
+pub const MAX_GRANT_SHIFTS: u64 = 256;
 /// Custom privilege groups in the cluster: they are listed whole.
 pub const MAX_PRIVILEGE_GROUPS: usize = 1024;
 /// Names in one privilege group: there are fewer than a hundred privileges.

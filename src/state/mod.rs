@@ -47,6 +47,9 @@
 //! | 0x76 | group's grant         | group n, the grant          | `Present`        |
 //! | 0x77 | privilege group       | name                        | `PrivilegeGroup` |
 //! | 0x78 | access totals         |                             | `AccessTotals`   |
+//! | 0x79 | grant shift           | database n, object n, shift | `GrantShift`     |
+//! | 0x7a | grant source          | database n, object n, shift | `GrantPlace`     |
+//! | 0x7b | role cut              | role                        | `RoleCut`        |
 //! | 0xa0 | worker                | server id i64, role u8      | `Worker`         |
 //! | 0xa1 | worker book           |                             | `WorkerBook`     |
 //! | 0xa2 | worker change         | revision u64                | `WorkerName`     |
@@ -114,7 +117,7 @@ mod step;
 mod table;
 pub mod tables;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod totals;
 mod tso;
 mod view;

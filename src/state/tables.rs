@@ -90,6 +90,12 @@ pub const GROUP_GRANTS: Table<(Name, GrantKey), store::Present> = Table::new(0x7
 /// By name.
 pub const PRIVILEGE_GROUPS: Table<String, store::PrivilegeGroup> = Table::new(0x77, "privilege group");
 pub const ACCESS_TOTALS: Table<(), store::AccessTotals> = Table::new(0x78, "access totals");
+/// By database and object, the shift's number.
+pub const GRANT_SHIFTS: Table<((Name, Name), u64), store::GrantShift> = Table::new(0x79, "grant shift");
+/// By database and object that a shift led to, the shift's number; from where.
+pub const GRANT_SOURCES: Table<((Name, Name), u64), store::GrantPlace> = Table::new(0x7a, "grant source");
+/// By role.
+pub const ROLE_CUTS: Table<String, store::RoleCut> = Table::new(0x7b, "role cut");
 
 /// By name.
 pub const PCHANNEL_ROWS: Table<String, store::PChannel> = Table::new(0xb0, "pchannel");

@@ -3,6 +3,7 @@
 mod calls;
 mod guard;
 mod policy;
+mod swept;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -31,6 +32,7 @@ pub struct Desk {
     pub accounts: Arc<Accounts>,
     pub guard: Arc<Guard>,
     pub book: Arc<PolicyBook>,
+    pub proposer: Arc<Proposer>,
 }
 
 /// Root is there; its password is Milvus' own.
@@ -52,9 +54,9 @@ pub async fn desk_on(replica: Arc<SoloReplica>, security: Security) -> Desk {
     // As on a node that runs before its cluster has any user.
     book.current().unwrap();
     let guard = Guard::new(replica.clone(), book.clone(), hasher.clone(), security.clone());
-    let root = RootTask::new(replica.clone(), proposer, hasher, security);
+    let root = RootTask::new(replica.clone(), proposer.clone(), hasher, security);
     root.make(Reign { term: 1 }).await.unwrap();
-    Desk { replica, accounts, guard, book }
+    Desk { replica, accounts, guard, book, proposer }
 }
 
 pub fn secured() -> Security {

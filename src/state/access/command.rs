@@ -9,6 +9,7 @@ use super::grant::{Grant, Revoke, SetCondition};
 use super::group::{ChangeGroup, CreateGroup, DropGroup};
 use super::restore::Restore;
 use super::role::{AlterRole, BindRole, CreateRole, DropRole};
+use super::sweep;
 use super::user::{CreateRoot, CreateUser, DropUser, UpdateUser};
 use crate::state::step::{Outcome, Step};
 
@@ -31,6 +32,8 @@ pub enum AccessCommand {
     DropGroup(DropGroup),
     ChangeGroup(ChangeGroup),
     Restore(Restore),
+    /// By the leader: some grants that drops and renames left where they were. From apply version 7.
+    Sweep,
 }
 
 /// What a command changed. Names only: whoever wants the rows reads them at that revision or later.
@@ -64,6 +67,7 @@ impl AccessCommand {
             AccessCommand::DropGroup(_) => "drop_privilege_group",
             AccessCommand::ChangeGroup(_) => "change_privilege_group",
             AccessCommand::Restore(_) => "restore_access",
+            AccessCommand::Sweep => "sweep_grants",
         }
     }
 
@@ -75,6 +79,7 @@ impl AccessCommand {
                 | AccessCommand::DropRole(_)
                 | AccessCommand::Revoke(_)
                 | AccessCommand::DropGroup(_)
+                | AccessCommand::Sweep
         )
     }
 
@@ -96,6 +101,7 @@ impl AccessCommand {
             AccessCommand::DropGroup(command) => command.apply(step),
             AccessCommand::ChangeGroup(command) => command.apply(step),
             AccessCommand::Restore(command) => command.apply(step),
+            AccessCommand::Sweep => sweep::apply(step),
         }
     }
 }
@@ -130,6 +136,7 @@ impl fmt::Display for AccessCommand {
                 command.grants.len(),
                 command.groups.len()
             ),
+            AccessCommand::Sweep => write!(f, "sweep grants"),
         }
     }
 }

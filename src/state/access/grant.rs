@@ -3,15 +3,17 @@
 use std::fmt;
 use std::io;
 
-use roost_raft::kv::{Read, Txn};
+use roost_raft::kv::Read;
 use serde::{Deserialize, Serialize};
 
 use super::command::AccessEvent;
+use super::forget::unswept;
+use super::shift::{Fate, Found, Shifts};
 use super::{ANY, AccessView, check_name, count, group, role};
 use crate::error::Rejection;
 use crate::pb::store;
 use crate::state::broadcast::outbox;
-use crate::state::limits::{MAX_CONDITION_BYTES, MAX_GRANTS};
+use crate::state::limits::{GRANTS_AT_ONCE, MAX_CONDITION_BYTES, MAX_GRANTS};
 use crate::state::step::{Outcome, Refusal, Step};
 use crate::state::table::{FixedKey, Key, Name};
 use crate::state::tables::{GRANTS, GROUP_GRANTS, OBJECT_GRANTS, ROLES};
@@ -117,36 +119,72 @@ pub struct SetCondition {
 
 impl Grant {
     pub(super) fn apply(&self, step: &mut Step<'_, '_>) -> Outcome {
-        let key = &self.key;
-        role::existing(step, &key.role)?;
-        if self.of_group && AccessView::new(step.txn).group(&key.privilege)?.is_none() {
-            return Err(Rejection::invalid(format!("not found the privilege name[{}]", key.privilege)).into());
+        role::existing(step, &self.key.role)?;
+        if self.of_group && AccessView::new(step.txn).group(&self.key.privilege)?.is_none() {
+            return Err(Rejection::invalid(format!("not found the privilege name[{}]", self.key.privilege)).into());
         }
-        if GRANTS.get(step.txn, key)?.is_none() {
-            let condition = String::new();
-            put_new(step, key, store::Grant { grantor: self.grantor.clone(), of_group: self.of_group, condition })?;
+        if put(step, self)? {
             outbox::granted(step, self)?;
         }
         Ok(Reply::AccessChanged)
     }
 }
 
-/// Writes a grant that is known not to be there, to a role that is.
-pub(super) fn put_new(step: &mut Step<'_, '_>, key: &GrantKey, row: store::Grant) -> Result<(), Refusal> {
+/// Writes a grant to a role that is there. False if there is one already.
+fn put(step: &mut Step<'_, '_>, grant: &Grant) -> Result<bool, Refusal> {
+    let Grant { key, grantor, of_group } = grant;
+    let mut shifts = Shifts::read(step.txn)?;
+    if !shifts.seen_as(step.txn, key)?.is_empty() {
+        return Ok(false);
+    }
     let parts = [("database name", &key.database), ("object name", &key.object), ("privilege", &key.privilege)];
-    for (what, name) in parts.into_iter().chain([("grantor", &row.grantor)]) {
+    for (what, name) in parts.into_iter().chain([("grantor", grantor)]) {
         check_name(what, name)?;
     }
-    let mut full = false;
-    count(step.txn, |totals| {
-        full = totals.grants >= MAX_GRANTS;
-        totals.grants = totals.grants.checked_add(1)?;
-        Some(())
-    })?;
-    if full {
+    if AccessView::new(step.txn).totals()?.grants >= MAX_GRANTS {
         return Err(Rejection::QuotaExceeded { detail: format!("there are {MAX_GRANTS} grants already") }.into());
     }
-    let mut of = role::existing(step, &key.role)?;
+    let row = store::Grant { grantor: grantor.clone(), of_group: *of_group, ..store::Grant::default() };
+    settle(step, &mut shifts, key, row, 0)?;
+    role::changed(step, &key.role);
+    Ok(true)
+}
+
+/// Lays a grant where its key says, unless one that counts more is seen there than what the shift `by` moved. What lies
+/// in the way has been moved itself, and is laid where it is seen. Returns how many were laid.
+pub(super) fn settle(
+    step: &mut Step<'_, '_>,
+    shifts: &mut Shifts,
+    key: &GrantKey,
+    row: store::Grant,
+    by: u64,
+) -> io::Result<usize> {
+    let (mut next, mut placed) = (Some((key.clone(), row, by)), 0);
+    while let Some((key, row, by)) = next.take() {
+        if shifts.is_taken(step.txn, &key, by)? {
+            break;
+        }
+        if let Some(other) = GRANTS.get(step.txn, &key)? {
+            let fate = shifts.fate(step.txn, &key, &other)?;
+            remove(step, &key, &other, &fate)?;
+            if let Fate::Moved { to, by } = fate {
+                next = Some((key.on(&to), other, by));
+            }
+        }
+        insert(step, &key, row)?;
+        placed += 1;
+    }
+    Ok(placed)
+}
+
+/// Writes a grant with its indexes.
+fn insert(step: &mut Step<'_, '_>, key: &GrantKey, mut row: store::Grant) -> io::Result<()> {
+    count(step.txn, |totals| {
+        totals.grants = totals.grants.checked_add(1)?;
+        row.written = totals.shifts;
+        Some(())
+    })?;
+    let mut of = ROLES.get(step.txn, &key.role)?.ok_or_else(|| ROLES.missing(&key.role))?;
     of.grants = of.grants.checked_add(1).ok_or_else(|| ROLES.corrupt(&ROLES.key(&key.role), "too many grants"))?;
     ROLES.put(step.txn, &key.role, &of);
     if key.object != ANY {
@@ -156,13 +194,11 @@ pub(super) fn put_new(step: &mut Step<'_, '_>, key: &GrantKey, row: store::Grant
         GROUP_GRANTS.put(step.txn, &by_group(key), &store::Present {});
     }
     GRANTS.put(step.txn, key, &row);
-    role::changed(step, &key.role);
     Ok(())
 }
 
-/// Deletes a grant with its indexes; a missing one is left alone.
-pub(super) fn delete(step: &mut Step<'_, '_>, key: &GrantKey) -> Result<(), Refusal> {
-    let Some(row) = GRANTS.get(step.txn, key)? else { return Ok(()) };
+/// Deletes a grant with its indexes. One that was an earlier role's does not count among those of its role.
+pub(super) fn remove(step: &mut Step<'_, '_>, key: &GrantKey, row: &store::Grant, fate: &Fate) -> io::Result<()> {
     GRANTS.delete(step.txn, key);
     if key.object != ANY {
         OBJECT_GRANTS.delete(step.txn, &by_object(key));
@@ -170,22 +206,26 @@ pub(super) fn delete(step: &mut Step<'_, '_>, key: &GrantKey) -> Result<(), Refu
     if row.of_group {
         GROUP_GRANTS.delete(step.txn, &by_group(key));
     }
-    let mut of = ROLES.get(step.txn, &key.role)?.ok_or_else(|| ROLES.missing(&key.role))?;
-    of.grants = of.grants.checked_sub(1).ok_or_else(|| GRANTS.missing(key))?;
-    ROLES.put(step.txn, &key.role, &of);
+    if *fate != Fate::Cut {
+        let mut of = ROLES.get(step.txn, &key.role)?.ok_or_else(|| ROLES.missing(&key.role))?;
+        of.grants = of.grants.checked_sub(1).ok_or_else(|| GRANTS.missing(key))?;
+        ROLES.put(step.txn, &key.role, &of);
+    }
     count(step.txn, |totals| {
         totals.grants = totals.grants.checked_sub(1)?;
         Some(())
-    })?;
-    role::changed(step, &key.role);
-    Ok(())
+    })
 }
 
 impl Revoke {
     pub(super) fn apply(&self, step: &mut Step<'_, '_>) -> Outcome {
         role::existing(step, &self.key.role)?;
-        if let Some(row) = GRANTS.get(step.txn, &self.key)? {
-            delete(step, &self.key)?;
+        let found = Shifts::read(step.txn)?.seen_as(step.txn, &self.key)?;
+        for one in &found {
+            remove(step, &one.key, &one.row, &Fate::AtHome)?;
+            role::changed(step, &self.key.role);
+        }
+        if let Some(Found { row, .. }) = found.into_iter().next() {
             let was = Grant { key: self.key.clone(), grantor: row.grantor, of_group: row.of_group };
             outbox::revoked(step, &was)?;
         }
@@ -200,9 +240,10 @@ impl SetCondition {
             return Err(Rejection::ParameterTooLarge { detail }.into());
         }
         let missing = || Rejection::invalid(format!("there is no grant of {}", self.key));
-        let mut row = GRANTS.get(step.txn, &self.key)?.ok_or_else(missing)?;
+        let found = Shifts::read(step.txn)?.seen_as(step.txn, &self.key)?;
+        let Found { key, mut row, .. } = found.into_iter().next().ok_or_else(missing)?;
         row.condition = self.condition.clone();
-        GRANTS.put(step.txn, &self.key, &row);
+        GRANTS.put(step.txn, &key, &row);
         role::changed(step, &self.key.role);
         Ok(Reply::AccessChanged)
     }
@@ -219,47 +260,24 @@ fn by_group(key: &GrantKey) -> (Name, GrantKey) {
     (key.privilege.clone().into(), key.clone())
 }
 
+/// What readers see of the grants of a role, in the order of their keys.
 pub(super) fn of_role(read: &dyn Read, role: &str) -> io::Result<Vec<(GrantKey, store::Grant)>> {
-    GRANTS.page(read, &Name::from(role.to_owned()), None, usize::MAX)
+    let rows = GRANTS.page(read, &Name::from(role.to_owned()), None, usize::MAX)?;
+    Shifts::read(read)?.seen(read, rows)
 }
 
 /// A role that was granted the group, if any.
-pub(super) fn a_role_with(read: &dyn Read, group: &str) -> io::Result<Option<String>> {
-    let page = GROUP_GRANTS.page(read, &Name::from(group.to_owned()), None, 1)?;
-    Ok(page.into_iter().next().map(|((_, key), _)| key.role))
-}
-
-/// The grants that name this object of this database.
-fn naming(txn: &Txn<'_>, database: &str, object: &str) -> io::Result<Vec<GrantKey>> {
-    let prefix = (Name::from(database.to_owned()), Name::from(object.to_owned()));
-    let page = OBJECT_GRANTS.page(txn, &prefix, None, usize::MAX)?;
-    let named = page.into_iter().map(|((_, key), _)| key);
-    Ok(named.filter(|key| key.object_type != ObjectType::User).collect())
-}
-
-/// Deletes every grant on a collection that goes.
-pub(in crate::state) fn forget_object(step: &mut Step<'_, '_>, database: &str, object: &str) -> Result<(), Refusal> {
-    for key in naming(step.txn, database, object)? {
-        delete(step, &key)?;
-    }
-    Ok(())
-}
-
-/// Moves every grant on a collection to its new name. A grant that the new name has already stays as it is.
-pub(in crate::state) fn rename_object(
-    step: &mut Step<'_, '_>,
-    from: (&str, &str),
-    to: (&str, &str),
-) -> Result<(), Refusal> {
-    for old in naming(step.txn, from.0, from.1)? {
-        let row = GRANTS.get(step.txn, &old)?.ok_or_else(|| GRANTS.missing(&old))?;
-        delete(step, &old)?;
-        let new = GrantKey { database: to.0.to_owned(), object: to.1.to_owned(), ..old };
-        if GRANTS.get(step.txn, &new)?.is_none() {
-            put_new(step, &new, row)?;
+pub(super) fn a_role_with(read: &dyn Read, group: &str) -> Result<Option<String>, Refusal> {
+    let mut shifts = Shifts::read(read)?;
+    let page = GROUP_GRANTS.page(read, &Name::from(group.to_owned()), None, GRANTS_AT_ONCE)?;
+    let is_full = page.len() == GRANTS_AT_ONCE;
+    for ((_, key), _) in page {
+        let row = GRANTS.get(read, &key)?.ok_or_else(|| GRANTS.missing(&key))?;
+        if !shifts.fate(read, &key, &row)?.is_gone() {
+            return Ok(Some(key.role));
         }
     }
-    Ok(())
+    if is_full { Err(unswept().into()) } else { Ok(None) }
 }
 
 /// Says that what groups mean has changed.
@@ -272,9 +290,6 @@ pub(super) fn restore(step: &mut Step<'_, '_>, grant: &Grant) -> Result<(), Refu
     if grant.of_group && group::lookup(step.txn, &grant.key.privilege)?.is_none() {
         return Err(Rejection::invalid(format!("privilege [{}] does not exist", grant.key.privilege)).into());
     }
-    if GRANTS.get(step.txn, &grant.key)?.is_none() {
-        let (grantor, of_group) = (grant.grantor.clone(), grant.of_group);
-        put_new(step, &grant.key, store::Grant { grantor, of_group, condition: String::new() })?;
-    }
+    put(step, grant)?;
     Ok(())
 }

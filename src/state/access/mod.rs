@@ -4,10 +4,13 @@
 //! and how a check is made of them is the business of `src/access`; apply keeps the rows consistent with each other.
 
 mod command;
+mod forget;
 mod grant;
 mod group;
 mod restore;
 mod role;
+mod shift;
+mod sweep;
 mod user;
 
 use std::io;
@@ -21,7 +24,7 @@ pub use restore::{Restore, RestoredUser};
 pub use role::{AlterRole, BindRole, CreateRole, DropRole};
 pub use user::{CreateRoot, CreateUser, DropUser, UpdateUser};
 
-pub(super) use grant::{forget_object, rename_object};
+pub(super) use forget::{forget_object, rename_object};
 
 use super::Event;
 use super::limits::MAX_NAME_BYTES;

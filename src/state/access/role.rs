@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::command::AccessEvent;
 use super::user::check_description;
-use super::{AccessView, check_name, count, grant, is_built_in};
+use super::{AccessView, check_name, count, forget, is_built_in};
 use crate::error::Rejection;
 use crate::pb::store;
 use crate::state::broadcast::outbox;
@@ -117,20 +117,17 @@ impl DropRole {
             return Err(Rejection::NotPermitted { detail }.into());
         }
         let row = existing(step, &self.name)?;
-        if row.grants > 0 && !self.force {
+        if !self.force && forget::has_any(step, &self.name, row.grants)? {
             let detail = "fail to drop the role that it has privileges. Use REVOKE API to revoke privileges";
             return Err(Rejection::invalid(detail).into());
         }
-        let grants: Vec<_> = AccessView::new(step.txn).grants_of(&self.name)?.into_iter().map(|(key, _)| key).collect();
-        for key in &grants {
-            grant::delete(step, key)?;
-        }
+        let grants = forget::forget_role(step, &self.name)?;
         let users = AccessView::new(step.txn).users_of(&self.name)?;
         for user in &users {
             unbind(step, user, &self.name);
             step.events.push(Event::Access(AccessEvent::User { name: user.clone() }));
         }
-        outbox::role_dropped(step, &self.name, self.force, &users, &grants)?;
+        outbox::role_dropped(step, &self.name, self.force, &users, grants.as_deref())?;
         ROLES.delete(step.txn, &self.name);
         count(step.txn, |totals| {
             totals.roles = totals.roles.checked_sub(1)?;

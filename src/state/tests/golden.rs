@@ -125,6 +125,7 @@ fn access_commands() -> Vec<(&'static str, AccessCommand)> {
         ("drop group", A::DropGroup(DropGroup { name: "g".into() })),
         ("change group", A::ChangeGroup(ChangeGroup { name: "g".into(), members, add: true })),
         ("restore", A::Restore(restore)),
+        ("sweep grants", A::Sweep),
     ]
 }
 
@@ -221,6 +222,9 @@ fn keys() {
         ("group's grant", tables::GROUP_GRANTS.key(&("g".to_owned().into(), grant.clone()))),
         ("privilege group", tables::PRIVILEGE_GROUPS.key(&"g".to_owned())),
         ("access totals", tables::ACCESS_TOTALS.key(&())),
+        ("grant shift", tables::GRANT_SHIFTS.key(&(("d".to_owned().into(), "o".to_owned().into()), 7))),
+        ("grant source", tables::GRANT_SOURCES.key(&(("d".to_owned().into(), "o".to_owned().into()), 7))),
+        ("role cut", tables::ROLE_CUTS.key(&"r".to_owned())),
         ("below zero", tables::DATABASES.key(&-1)),
     ];
     check(&found, KEYS);
@@ -271,8 +275,12 @@ fn rows() {
     let key_row = store::KeyRow { create_revision: 2, mod_revision: 4, version: 3, value: vec![1, 2], lease: 7 };
     let lease = store::Lease { generation: 5, granted_ttl_s: 10, remaining_ttl_s: 4, ending: true };
     let user = store::User { password_hash: "h".into(), description: "d".into(), generation: 7, created_ms: START_MS };
-    let grant = store::Grant { grantor: "root".into(), of_group: true, condition: "true".into() };
-    let totals = store::AccessTotals { users: 1, roles: 2, grants: 3, generation: 7 };
+    let grant = store::Grant { grantor: "root".into(), of_group: true, condition: "true".into(), written: 0 };
+    let later = store::Grant { written: 300, ..grant.clone() };
+    let totals = store::AccessTotals { users: 1, roles: 2, grants: 3, generation: 7, shifts: 0, sweeps: 0 };
+    let shifted = store::AccessTotals { shifts: 300, sweeps: 2, ..totals };
+    let to = store::GrantPlace { database: "d".into(), object: "o".into() };
+    let shift = store::GrantShift { to: Some(to.clone()), after: vec![1, 2] };
     let found = [
         ("clock", clock.encode_to_vec()),
         ("id counter", store::IdCounter { next: 100 }.encode_to_vec()),
@@ -298,6 +306,11 @@ fn rows() {
         ("grant", grant.encode_to_vec()),
         ("privilege group", store::PrivilegeGroup { privileges: vec!["Load".into()], level: 3 }.encode_to_vec()),
         ("access totals", totals.encode_to_vec()),
+        ("grant after shifts", later.encode_to_vec()),
+        ("access totals with shifts", shifted.encode_to_vec()),
+        ("grant place", to.encode_to_vec()),
+        ("grant shift", shift.encode_to_vec()),
+        ("role cut", store::RoleCut { before: 300, after: vec![1, 2] }.encode_to_vec()),
     ];
     check(&found, ROWS);
 }
@@ -546,6 +559,10 @@ const ENTRIES: &[(&str, &str)] = &[
         "01fd9883df51930100000101fb2c01fc70110100fc6f11010004726f6f740f3132372e302e302e313a34303030300f0e0101\
          7501680101720101720164010172010164012a016704726f6f740101016702044c6f61640102016800640a",
     ),
+    (
+        "sweep grants",
+        "01fd9883df51930100000101fb2c01fc70110100fc6f11010004726f6f740f3132372e302e302e313a34303030300f0f",
+    ),
     ("without request", "01010004726f6f740f3132372e302e302e313a34303030300701"),
 ];
 
@@ -612,6 +629,9 @@ const KEYS: &[(&str, &str)] = &[
     ("group's grant", "7601670172020164016f67"),
     ("privilege group", "7767"),
     ("access totals", "78"),
+    ("grant shift", "790164016f0000000000000007"),
+    ("grant source", "7a0164016f0000000000000007"),
+    ("role cut", "7b72"),
     ("below zero", "207fffffffffffffff"),
 ];
 
@@ -650,6 +670,11 @@ const ROWS: &[(&str, &str)] = &[
     ("grant", "0a04726f6f7410011a0474727565"),
     ("privilege group", "0a044c6f61641003"),
     ("access totals", "0801100218032007"),
+    ("grant after shifts", "0a04726f6f7410011a047472756520ac02"),
+    ("access totals with shifts", "080110021803200728ac023002"),
+    ("grant place", "0a016412016f"),
+    ("grant shift", "0a060a016412016f12020102"),
+    ("role cut", "08ac0212020102"),
 ];
 
 /// A space and a key, then the row.

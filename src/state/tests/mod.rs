@@ -16,6 +16,6 @@ mod numbers;
 mod partition;
 mod pchannel;
 mod session;
-mod support;
+pub(crate) mod support;
 mod view;
 mod worker;

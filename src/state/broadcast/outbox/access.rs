@@ -120,26 +120,29 @@ fn is_role(header: &AlterRoleMessageHeader, name: &str) -> bool {
     header.role_entity.as_ref().is_some_and(|role| role.name == name)
 }
 
-/// `users` and `grants`: those that it had.
+/// `users` and `grants`: those that it had; `None`: of grants too many to take back what nobody has begun with, which
+/// then goes before this.
 pub(in crate::state) fn role_dropped(
     step: &mut Step<'_, '_>,
     name: &str,
     force: bool,
     users: &[String],
-    grants: &[GrantKey],
+    grants: Option<&[GrantKey]>,
 ) -> Result<(), Refusal> {
     let Some(control) = control(step)? else { return Ok(()) };
     for user in users {
         forget_binding(step, user, name)?;
     }
-    for grant in grants {
-        forget_grant(step, grant)?;
-    }
     let id = subject(ROLE, &[name]);
-    let taken =
-        take_back(step, id, &[MessageType::AlterRole], |_, header: &AlterRoleMessageHeader| is_role(header, name))?;
-    if taken.iter().any(|(task, _)| task.creates) {
-        return Ok(());
+    if let Some(grants) = grants {
+        for grant in grants {
+            forget_grant(step, grant)?;
+        }
+        let taken =
+            take_back(step, id, &[MessageType::AlterRole], |_, header: &AlterRoleMessageHeader| is_role(header, name))?;
+        if taken.iter().any(|(task, _)| task.creates) {
+            return Ok(());
+        }
     }
     let header = DropRoleMessageHeader { role_name: name.to_owned(), force_drop: force };
     let outgoing = Outgoing::new(MessageType::DropRole, &header, &DropRoleMessageBody {});

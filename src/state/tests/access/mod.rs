@@ -2,6 +2,7 @@
 
 mod examples;
 mod model_test;
+mod shifts;
 
 use super::support::*;
 use crate::state::access::*;

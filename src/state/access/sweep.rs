@@ -1,0 +1,105 @@
+//! The tables follow what shifts and cuts say (`shift`): a step deletes or moves a few of the grants that they concern.
+//! What readers see does not change by it, so nobody is told.
+
+use std::io;
+
+use super::count;
+use super::grant::{self, GrantKey};
+use super::shift::{Fate, Place, Shifts};
+use crate::pb::store;
+use crate::state::Reply;
+use crate::state::limits::GRANTS_AT_ONCE;
+use crate::state::step::{Outcome, Step};
+use crate::state::table::{Key, Name};
+use crate::state::tables::{GRANT_SHIFTS, GRANT_SOURCES, GRANTS, OBJECT_GRANTS, ROLE_CUTS};
+
+/// One step of the first of them.
+pub(super) fn apply(step: &mut Step<'_, '_>) -> Outcome {
+    if let Some((role, cut)) = ROLE_CUTS.page(step.txn, &(), None, 1)?.pop() {
+        sweep_role(step, &role, cut)?;
+    } else if let Some(((place, number), shift)) = GRANT_SHIFTS.page(step.txn, &(), None, 1)?.pop() {
+        let place = Place { database: place.0.into(), object: place.1.into() };
+        sweep_object(step, &place, number, shift)?;
+    }
+    Ok(Reply::AccessChanged)
+}
+
+fn sweep_role(step: &mut Step<'_, '_>, role: &String, mut cut: store::RoleCut) -> io::Result<()> {
+    let after = last_swept(&cut.after);
+    let page = GRANTS.page(step.txn, &Name::from(role.clone()), after.as_ref(), GRANTS_AT_ONCE)?;
+    for (key, row) in &page {
+        if row.written < cut.before {
+            grant::remove(step, key, row, &Fate::Cut)?;
+        }
+    }
+    match page.last() {
+        Some((last, _)) if page.len() == GRANTS_AT_ONCE => {
+            cut.after = encoded(last);
+            ROLE_CUTS.put(step.txn, role, &cut);
+            Ok(())
+        }
+        _ => {
+            ROLE_CUTS.delete(step.txn, role);
+            swept(step)
+        }
+    }
+}
+
+fn sweep_object(step: &mut Step<'_, '_>, place: &Place, number: u64, mut shift: store::GrantShift) -> io::Result<()> {
+    let mut shifts = Shifts::read(step.txn)?;
+    let after = last_swept(&shift.after).map(|key| (place.name(), key));
+    let page = OBJECT_GRANTS.page(step.txn, &place.name(), after.as_ref(), GRANTS_AT_ONCE)?;
+    let mut left = page.len() == GRANTS_AT_ONCE;
+    let (mut last, mut placed) = (None, 0);
+    for ((_, key), _) in page {
+        // What lay in the way of others was placed as well.
+        if placed > GRANTS_AT_ONCE {
+            left = true;
+            break;
+        }
+        let row = GRANTS.get(step.txn, &key)?.ok_or_else(|| GRANTS.missing(&key))?;
+        match shifts.fate(step.txn, &key, &row)? {
+            fate @ (Fate::Gone { .. } | Fate::Cut) => grant::remove(step, &key, &row, &fate)?,
+            Fate::Moved { to, by } if by == number => {
+                grant::remove(step, &key, &row, &Fate::AtHome)?;
+                placed += grant::settle(step, &mut shifts, &key.on(&to), row, by)?;
+            }
+            Fate::Moved { .. } | Fate::AtHome => {}
+        }
+        last = Some(key);
+    }
+    let key = (place.name(), number);
+    match last {
+        Some(last) if left => {
+            shift.after = encoded(&last);
+            GRANT_SHIFTS.put(step.txn, &key, &shift);
+            Ok(())
+        }
+        _ => {
+            GRANT_SHIFTS.delete(step.txn, &key);
+            if let Some(to) = shift.to {
+                GRANT_SOURCES.delete(step.txn, &(Place::from(to).name(), number));
+            }
+            swept(step)
+        }
+    }
+}
+
+/// One is done with.
+fn swept(step: &mut Step<'_, '_>) -> io::Result<()> {
+    count(step.txn, |totals| {
+        totals.sweeps = totals.sweeps.checked_sub(1)?;
+        Some(())
+    })
+}
+
+fn encoded(key: &GrantKey) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    key.write(&mut bytes);
+    bytes
+}
+
+/// `None` before the first step; what does not decode begins anew.
+fn last_swept(mut bytes: &[u8]) -> Option<GrantKey> {
+    GrantKey::read(&mut bytes)
+}
