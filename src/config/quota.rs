@@ -105,8 +105,9 @@ impl Default for Quota {
 impl Quota {
     /// Whether what nodes report lowers any rate.
     pub fn lowers_rates(&self) -> bool {
-        let Protections { memory, growing_segments, time_tick } = &self.protections;
-        self.enabled && (memory.enabled || growing_segments.enabled || time_tick.enabled)
+        let Protections { memory, growing_segments, time_tick, deleted_rows, deleted_bytes } = &self.protections;
+        let buffers = deleted_rows.enabled || deleted_bytes.enabled;
+        self.enabled && (memory.enabled || growing_segments.enabled || time_tick.enabled || buffers)
     }
 }
 
@@ -163,16 +164,28 @@ pub struct ClusterRate {
 }
 
 /// Rates of writes.
-#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Dml {
     pub enabled: bool,
+    /// What is left of a collection's rate of inserts, however full its nodes are, as long as writing is not denied
+    /// (insertRate.collection.min).
+    pub insert_min: Rate,
+    /// The same of deletes (deleteRate.collection.min).
+    pub delete_min: Rate,
     /// (insertRate.*)
     pub insert: DataRates,
     /// (deleteRate.*)
     pub delete: DataRates,
     /// (bulkLoadRate.*)
     pub bulk_load: DataRates,
+}
+
+impl Default for Dml {
+    fn default() -> Self {
+        let (nothing, free) = (Rate(0.0), DataRates::default());
+        Self { enabled: false, insert_min: nothing, delete_min: nothing, insert: free, delete: free, bulk_load: free }
+    }
 }
 
 /// Rates of reads.
@@ -212,6 +225,8 @@ impl Quota {
             ("quota.compaction.cluster".to_owned(), self.compaction.cluster),
             ("quota.compaction.database".to_owned(), self.compaction.database),
             ("quota.database.cluster".to_owned(), self.database.cluster),
+            ("quota.dml.insert_min".to_owned(), self.dml.insert_min),
+            ("quota.dml.delete_min".to_owned(), self.dml.delete_min),
         ];
         let data = [
             ("quota.dml.insert", self.dml.insert),
@@ -230,7 +245,7 @@ impl Quota {
 }
 
 /// What Milvus' nodes report lowers the rates of writes to their collections.
-#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Protections {
     /// (memProtection)
@@ -239,6 +254,33 @@ pub struct Protections {
     pub growing_segments: GrowingProtection,
     /// (ttProtection)
     pub time_tick: TimeTickProtection,
+    /// Rows that query nodes hold as deleted (deleteBufferRowCountProtection).
+    pub deleted_rows: BufferProtection,
+    /// Bytes of the same (deleteBufferSizeProtection).
+    pub deleted_bytes: BufferProtection,
+}
+
+impl Default for Protections {
+    fn default() -> Self {
+        let off = |low, high| BufferProtection { enabled: false, low, high };
+        Self {
+            memory: MemoryProtection::default(),
+            growing_segments: GrowingProtection::default(),
+            time_tick: TimeTickProtection::default(),
+            deleted_rows: off(32_768, 65_536),
+            deleted_bytes: off(128 << 20, 256 << 20),
+        }
+    }
+}
+
+/// By how much a collection has in buffers, on all of its nodes together: from the low level on its rates fall, from
+/// the high one on nothing is written to it.
+#[derive(Clone, Copy, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct BufferProtection {
+    pub enabled: bool,
+    pub low: u64,
+    pub high: u64,
 }
 
 /// By the part of a node's memory that is used: from the low level on rates fall, from the high one on nothing is

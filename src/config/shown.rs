@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use super::Config;
+use super::{Config, milvus_quota};
 use crate::limits::MAX_NAME_BYTES;
 
 /// Milvus' name of a setting, and the key that holds it here.
-const MILVUS: [(&str, &str); 39] = [
+const MILVUS: [(&str, &str); 36] = [
     ("common.security.authorizationEnabled", "security.authorization_enabled"),
     ("common.security.enablePublicPrivilege", "security.public_privileges_enabled"),
     ("common.security.rootShouldBindRole", "security.root_should_bind_role"),
@@ -28,9 +28,6 @@ const MILVUS: [(&str, &str); 39] = [
     ("proxy.maxVarCharLength", "limits.max_varchar_length"),
     ("proxy.maxVectorFieldNum", "limits.max_vector_fields"),
     ("proxy.minPasswordLength", "limits.min_password_bytes"),
-    ("quotaAndLimits.limits.maxCollectionNum", "limits.max_collections"),
-    ("quotaAndLimits.limits.maxCollectionNumPerDB", "limits.max_collections_per_database"),
-    ("quotaAndLimits.enabled", "quota.enabled"),
     ("rootCoord.dmlChannelNum", "streaming.pchannels"),
     ("streaming.walBalancer.balancePolicy.name", "streaming.balancer_policy"),
     ("streaming.walBalancer.balancePolicy.vchannelFair.rebalanceMaxStep", "streaming.balancer_max_step"),
@@ -63,9 +60,10 @@ impl Config {
         for (section, keys) in sections.as_object().into_iter().flatten() {
             flatten(section, keys, &mut shown);
         }
-        for (milvus, own) in MILVUS {
+        let quota = milvus_quota::SAME.map(|(name, own)| (format!("{}{name}", milvus_quota::PREFIX), own));
+        for (milvus, own) in MILVUS.map(|(name, own)| (name.to_owned(), own)).into_iter().chain(quota) {
             if let Some(value) = shown.get(own).cloned() {
-                shown.insert(milvus.to_owned(), value);
+                shown.insert(milvus, value);
             }
         }
         shown.insert("proxy.maxNameLength".to_owned(), MAX_NAME_BYTES.to_string());

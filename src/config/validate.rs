@@ -263,6 +263,14 @@ impl Config {
                 format!("its levels must be parts of the memory, the low one ({low}) below the high one ({high})")
             });
         }
+        for (levels, buffer) in [
+            ("quota.protections.deleted_rows", protections.deleted_rows),
+            ("quota.protections.deleted_bytes", protections.deleted_bytes),
+        ] {
+            found.check(buffer.low < buffer.high, levels, || {
+                format!("its low level ({}) must be below the high one ({})", buffer.low, buffer.high)
+            });
+        }
         for (key, part) in [
             ("quota.protections.growing_segments.min_ratio", growing.min_ratio),
             ("quota.factor_change_threshold", self.quota.factor_change_threshold),

@@ -156,9 +156,9 @@ impl MilvusService for Gateway {
 
     async fn check_health(
         &self,
-        _request: Request<CheckHealthRequest>,
+        request: Request<CheckHealthRequest>,
     ) -> Result<Response<CheckHealthResponse>, Status> {
-        Ok(Response::new(self.health.check_reply()))
+        Ok(Response::new(self.health.check(&request).await))
     }
 
     async fn get_component_states(

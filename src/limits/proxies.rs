@@ -10,6 +10,10 @@ pub const PROXY_STALE_MAX: usize = 4096;
 pub const PROXY_CALLS_AT_ONCE: usize = 16;
 /// What a node says of its load; with 65,536 collections that is 1.3 MiB.
 pub const NODE_METRICS_BYTES_MAX: usize = 2 << 20;
+/// Collections that a node may name in it: more are none that there could be by default.
+pub const NODE_COLLECTIONS_MAX: usize = 131_072;
+/// Collections whose lowered rates one report shows.
+pub const FACTORS_SHOWN_MAX: usize = 1024;
 /// How long a proxy may take to connect and to answer; Milvus gives its own 3 seconds.
 pub const PROXY_CALL_WAIT: Duration = Duration::from_secs(3);
 /// Pause after a proxy could not be told something; doubles from the first to the second.

@@ -12,7 +12,7 @@ use crate::config::Quota;
 use crate::failure::Failure;
 use crate::handler::Asked;
 use crate::ledger::Ledger;
-use crate::limits::LIST_PAGE;
+use crate::limits::{FACTORS_SHOWN_MAX, LIST_PAGE};
 use crate::pb::common;
 use crate::pb::internal::{GetQuotaMetricsRequest, GetQuotaMetricsResponse};
 use crate::proxies::{ProxyBoard, ProxyLine};
@@ -36,9 +36,12 @@ pub struct Report {
     /// Milvus' nodes, as they reported.
     #[serde(default)]
     pub loads: Vec<NodeLine>,
-    /// Collections whose rates of writes are lowered.
+    /// Collections whose rates of writes are lowered, those of the lowest ids.
     #[serde(default)]
     pub factors: Vec<FactorLine>,
+    /// How many there are.
+    #[serde(default)]
+    pub lowered: usize,
 }
 
 /// What is left of a collection's rates of writes.
@@ -163,7 +166,8 @@ impl QuotaReports {
             counts: Vec::new(),
             proxies: self.board.lines(),
             loads: picture.nodes.clone(),
-            factors: picture.factors.iter().map(factor).collect(),
+            factors: picture.factors.iter().take(FACTORS_SHOWN_MAX).map(factor).collect(),
+            lowered: picture.factors.len(),
         }
     }
 }

@@ -244,6 +244,7 @@ fn catalogue() -> tree::Catalogue {
     let own = |rates: &[(RateType, f64)], partitions: &[i64]| tree::CollectionLimits {
         rates: rates.iter().copied().collect(),
         partitions: partitions.to_vec(),
+        ..tree::CollectionLimits::default()
     };
     let collections = [(10, own(&[], &[])), (11, own(&[(RateType::DqlQuery, 9.0)], &[110, 111]))].into();
     [

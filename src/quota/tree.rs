@@ -29,6 +29,12 @@ const OVERRIDES: [(RateType, &str, f64); 5] = [
     (RateType::DqlQuery, "collection.queryRate.max.qps", 1.0),
 ];
 
+/// The least that is left of a collection's own rates, in MiB a second.
+const LEAST: [(RateType, &str, f64); 2] = [
+    (RateType::DmlInsert, "collection.insertRate.min.mb", MIB),
+    (RateType::DmlDelete, "collection.deleteRate.min.mb", MIB),
+];
+
 /// A database, as far as limits go.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct DatabaseLimits {
@@ -41,6 +47,8 @@ pub struct DatabaseLimits {
 pub struct CollectionLimits {
     /// Rates of its own, a second, over the whole cluster.
     pub rates: BTreeMap<RateType, f64>,
+    /// What is left of them at least, however full nodes are.
+    pub least: BTreeMap<RateType, f64>,
     pub partitions: Vec<i64>,
 }
 
@@ -84,7 +92,8 @@ pub fn read(view: &View<'_>, quota: &Quota) -> io::Result<Catalogue> {
                         return Ok(catalogue);
                     }
                     let partitions = partitions.into_iter().map(|partition| partition.id).collect();
-                    found.collections.insert(*id, CollectionLimits { rates: overrides(&row.properties), partitions });
+                    let (rates, least) = (overrides(&row.properties), least(&row.properties));
+                    found.collections.insert(*id, CollectionLimits { rates, least, partitions });
                 }
                 if ids.len() < LIST_PAGE {
                     break;
@@ -100,11 +109,19 @@ pub fn read(view: &View<'_>, quota: &Quota) -> io::Result<Catalogue> {
 
 /// The rates that a collection's properties set; what is no rate sets none.
 pub fn overrides(properties: &[store::Property]) -> BTreeMap<RateType, f64> {
-    let rate = |(kind, key, unit): (RateType, &str, f64)| {
+    set_by(properties, &OVERRIDES)
+}
+
+fn least(properties: &[store::Property]) -> BTreeMap<RateType, f64> {
+    set_by(properties, &LEAST)
+}
+
+fn set_by(properties: &[store::Property], keys: &[(RateType, &str, f64)]) -> BTreeMap<RateType, f64> {
+    let rate = |&(kind, key, unit): &(RateType, &str, f64)| {
         let value: f64 = properties.iter().find(|property| property.key == key)?.value.parse().ok()?;
         (value >= 0.0 && value.is_finite()).then_some((kind, value * unit))
     };
-    OVERRIDES.into_iter().filter_map(rate).collect()
+    keys.iter().filter_map(rate).collect()
 }
 
 /// The whole tree. Rates are one proxy's share.
@@ -127,18 +144,30 @@ fn of_database(now: Situation<'_>, database: &DatabaseLimits) -> LimiterNode {
             || !partitions.is_empty()
             || !denials.is_empty();
         let mut node = limited.then(|| node(now, Level::Collection, &denials, &collection.rates, partitions))?;
-        lower(&mut node, factor.map_or(1.0, |factor| factor.value));
+        if let Some(factor) = factor.filter(|factor| factor.value > 0.0) {
+            lower(&mut node, factor.value, |kind| least_of(now, collection, kind));
+        }
         Some((*id, node))
     });
     node(now, Level::Database, &database.denials, &BTreeMap::new(), collections.collect())
 }
 
-/// Leaves this part of the rates of writes that are limited.
-fn lower(node: &mut LimiterNode, factor: f64) {
+/// One proxy's share of what is left of a rate at least.
+fn least_of(now: Situation<'_>, collection: &CollectionLimits, kind: RateType) -> f64 {
+    let configured = match kind {
+        RateType::DmlInsert => now.quota.dml.insert_min,
+        _ => now.quota.dml.delete_min,
+    };
+    let own = collection.least.get(&kind).copied();
+    own.unwrap_or_else(|| configured.bytes_per_second()) / now.proxies.max(1) as f64
+}
+
+/// Leaves this part of the rates of writes that are limited, and no less than `least` of each.
+fn lower(node: &mut LimiterNode, factor: f64, least: impl Fn(RateType) -> f64) {
     let rates = node.limiter.iter_mut().flat_map(|limiter| &mut limiter.rates);
     for rate in rates.filter(|rate| matches!(rate.rt(), RateType::DmlInsert | RateType::DmlDelete)) {
         if rate.r < UNLIMITED {
-            rate.r *= factor;
+            rate.r = (rate.r * factor).max(least(rate.rt()).min(rate.r));
         }
     }
 }

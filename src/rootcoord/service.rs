@@ -75,9 +75,9 @@ impl RootCoord for RootCoordService {
 
     async fn check_health(
         &self,
-        _request: Request<CheckHealthRequest>,
+        request: Request<CheckHealthRequest>,
     ) -> Result<Response<CheckHealthResponse>, Status> {
-        Ok(Response::new(self.health.check_reply()))
+        Ok(Response::new(self.health.check(&request).await))
     }
 
     handlers! {

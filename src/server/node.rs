@@ -142,7 +142,7 @@ impl Node {
             true => Some(Gate::new(replica.clone(), Arc::new(SystemClock::default()), access.quota.clone(), &metrics)?),
             false => None,
         };
-        let health = Health::new(replica.clone(), access.quota.clone(), node_loads.clone());
+        let health = Health::new(replica.clone(), peers.clone(), access.quota.clone(), node_loads.clone());
         let operations = Operations::new(replica.clone(), BTreeMap::new());
         let requests = Requests::new(replica.node_id(), boot);
         let lessor = Lessor::new(replica.clone(), proposer.clone(), Arc::new(SystemClock::default()));

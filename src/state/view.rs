@@ -79,6 +79,11 @@ impl<'a> View<'a> {
         Ok(self.collection_in_any_state(id)?.filter(|row| row.state == i32::from(store::CollectionState::Created)))
     }
 
+    /// Whether there is one, though it may be on its way out; without its schema.
+    pub fn has_collection(&self, id: i64) -> io::Result<bool> {
+        Ok(COLLECTION_LINES.get(self.read, &id)?.is_some())
+    }
+
     pub fn collection_in_any_state(&self, id: i64) -> io::Result<Option<store::Collection>> {
         COLLECTIONS.get(self.read, &id)
     }

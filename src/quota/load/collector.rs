@@ -1,6 +1,6 @@
 //! The leader's task that asks every registered node of Milvus for its metrics, and makes factors of the answers.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,6 +19,7 @@ use crate::introduce::{Introduced, dial};
 use crate::leader::clock::Clock;
 use crate::leader::{LeaderTask, Reign};
 use crate::limits;
+use crate::pb::common;
 use crate::pb::milvus::{GetMetricsRequest, GetMetricsResponse};
 use crate::pb::store::{Worker, WorkerRole};
 use crate::proxies::Place;
@@ -81,13 +82,32 @@ impl Collector {
             let Some(known) = nodes.get_mut(&key) else { continue };
             known.heard(answer);
         }
+        if self.board.latest().is_none() && nodes.values().any(Known::is_unheard) {
+            // What it said last the leader before may have told proxies to deny.
+            return Ok(Factors::new());
+        }
         let now_ms = self.clock.wall_ms();
         let said = nodes.iter().filter_map(|((role, _), known)| Some((*role, known.last.as_ref()?)));
-        let factors = factors(said, &self.quota.protections, now_ms);
+        let mut factors = factors(said, &self.quota.protections, now_ms);
+        self.forget_unknown(&mut factors)?;
         let factors = steady(before, factors, self.quota.factor_change_threshold);
         let nodes = nodes.iter().map(|((role, _), known)| known.line(*role, now_ms)).collect();
         self.board.show(Some(Picture { factors: factors.clone(), nodes }));
         Ok(factors)
+    }
+
+    /// A node may name what was dropped, or anything.
+    fn forget_unknown(&self, factors: &mut Factors) -> io::Result<()> {
+        let view = self.replica.view()?;
+        let view = View::new(view.as_ref());
+        let mut known = BTreeSet::new();
+        for id in factors.keys() {
+            if view.has_collection(*id)? {
+                known.insert(*id);
+            }
+        }
+        factors.retain(|id, _| known.contains(id));
+        Ok(())
     }
 
     /// Makes the nodes those that are registered: of another coordinator, which may use this cluster as its etcd, none.
@@ -147,6 +167,11 @@ impl Drop for Shown<'_> {
 }
 
 impl Known {
+    /// Nobody knows yet what it says, and it may still say something.
+    fn is_unheard(&self) -> bool {
+        self.last.is_none() && self.missed < ROUNDS_BELIEVED
+    }
+
     fn heard(&mut self, answer: Result<NodeMetrics, String>) {
         match answer {
             Ok(metrics) => {
@@ -199,7 +224,13 @@ async fn ask(channel: Introduced, role: WorkerRole) -> Result<NodeMetrics, Strin
     let codec = ProstCodec::<GetMetricsRequest, GetMetricsResponse>::default();
     let answer = grpc.unary(Request::new(request), method, codec).await.map_err(told)?.into_inner();
     match answer.status {
-        Some(status) if status.code != 0 => Err(format!("it answered {}: {}", status.code, status.reason)),
+        Some(status) if !is_success(&status) => Err(format!("it answered {}: {}", status.code, status.reason)),
         _ => milvus::parse(&answer.response),
     }
+}
+
+/// Older nodes set the older code alone.
+#[allow(deprecated, reason = "older nodes set nothing else")]
+fn is_success(status: &common::Status) -> bool {
+    status.code == 0 && status.error_code == 0
 }

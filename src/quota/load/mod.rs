@@ -15,7 +15,7 @@ pub use board::{LoadBoard, NodeLine, Picture};
 pub use collector::Collector;
 
 use super::deny::{Denial, Denied};
-use crate::config::Protections;
+use crate::config::{BufferProtection, Protections};
 use crate::pb::common::ErrorCode;
 use crate::pb::store::WorkerRole;
 use crate::state::physical_ms;
@@ -35,6 +35,15 @@ pub struct NodeMetrics {
     pub growing_bytes: u64,
     /// Whose rows it takes.
     pub collections: Vec<i64>,
+    /// What it holds as deleted and has not put into segments, by collection.
+    pub deleted: BTreeMap<i64, Deleted>,
+}
+
+/// What is held as deleted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Deleted {
+    pub rows: u64,
+    pub bytes: u64,
 }
 
 /// How much of a collection's rate of writes is left.
@@ -62,26 +71,45 @@ pub fn factors<'n>(
     settings: &Protections,
     now_ms: u64,
 ) -> Factors {
-    let mut all = Factors::new();
+    let (mut all, mut deleted) = (Factors::new(), BTreeMap::<i64, Deleted>::new());
     for (role, node) in nodes {
-        let Some(lowest) = of_node(role, node, settings, now_ms) else { continue };
-        for id in &node.collections {
-            let known = all.entry(*id).or_insert(lowest);
-            if lowest.value < known.value {
-                *known = lowest;
-            }
+        if let Some(lowest) = of_node(role, node, settings, now_ms) {
+            node.collections.iter().for_each(|id| lower(&mut all, *id, lowest));
         }
+        for (id, more) in &node.deleted {
+            let sum = deleted.entry(*id).or_default();
+            sum.rows = sum.rows.saturating_add(more.rows);
+            sum.bytes = sum.bytes.saturating_add(more.bytes);
+        }
+    }
+    for (id, deleted) in deleted {
+        let found = [buffer(deleted.rows, &settings.deleted_rows), buffer(deleted.bytes, &settings.deleted_bytes)];
+        found.into_iter().flatten().for_each(|factor| lower(&mut all, id, factor));
     }
     all
 }
 
-/// A change of a factor that is too small to be told leaves it as it was.
+fn lower(all: &mut Factors, id: i64, factor: Factor) {
+    let known = all.entry(id).or_insert(factor);
+    if factor.value < known.value {
+        *known = factor;
+    }
+}
+
+/// Milvus has no words of its own for it.
+fn buffer(level: u64, protection: &BufferProtection) -> Option<Factor> {
+    let BufferProtection { enabled, low, high } = *protection;
+    let value = between(level as f64, low as f64, high as f64).filter(|_| enabled)?;
+    Some(Factor { value, why: ErrorCode::ForceDeny })
+}
+
+/// A change of a factor that is too small to be told leaves it as it was, but for its reason.
 pub fn steady(before: &Factors, now: Factors, threshold: f64) -> Factors {
     let settle = |(id, factor): (i64, Factor)| match before.get(&id) {
         Some(old)
             if old.value > 0.0 && factor.value > 0.0 && (factor.value - old.value).abs() < threshold * old.value =>
         {
-            (id, *old)
+            (id, Factor { value: old.value, ..factor })
         }
         _ => (id, factor),
     };

@@ -4,6 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::config::{Quota, Rate};
+use crate::limits::NODE_COLLECTIONS_MAX;
 use crate::pb::internal::RateType;
 use crate::pb::proxy::LimiterNode;
 use crate::quota::tree::{self, Catalogue, CollectionLimits, DatabaseLimits, Situation};
@@ -29,6 +30,8 @@ fn everything() -> Protections {
     let mut settings = Protections::default();
     settings.growing_segments.enabled = true;
     settings.time_tick.enabled = true;
+    settings.deleted_rows.enabled = true;
+    settings.deleted_bytes.enabled = true;
     settings
 }
 
@@ -69,6 +72,49 @@ fn lateness_and_growth_count_once_they_are_on() {
     assert_eq!(found[&4].value, 0.5, "never below the least ratio");
 }
 
+/// All that nodes hold of a collection together counts.
+#[test]
+fn full_buffers_of_deletions_lower_rates() {
+    let holds = |rows, bytes| {
+        let deleted = BTreeMap::from([(7, Deleted { rows, bytes })]);
+        (WorkerRole::QueryNode, NodeMetrics { deleted, ..NodeMetrics::default() })
+    };
+    let of_two = |one, other| of(&[one, other], &everything()).get(&7).copied();
+    assert_eq!(of_two(holds(16_384, 0), holds(16_384, 128 << 20)), None, "up to the low levels");
+    let half = of_two(holds(24_576, 0), holds(24_576, 0)).unwrap();
+    assert_eq!((half.value, half.denial()), (0.5, None));
+    let none = of_two(holds(0, 200 << 20), holds(0, 56 << 20)).unwrap();
+    assert_eq!((none.value, none.why), (0.0, ErrorCode::ForceDeny));
+    assert!(of(&[holds(1 << 40, 1 << 40)], &Protections::default()).is_empty(), "off");
+}
+
+/// However full nodes are, so much is left, of what there was.
+#[test]
+fn a_rate_falls_no_lower_than_its_least() {
+    let mut quota = Quota { enabled: true, ..Quota::default() };
+    quota.dml.enabled = true;
+    quota.dml.insert.collection = Rate::from(8.0);
+    quota.dml.insert_min = Rate::from(2.0);
+    quota.dml.delete.collection = Rate::from(1.0);
+    quota.dml.delete_min = Rate::from(2.0);
+    let least = [(RateType::DmlInsert, 4.0 * 1_048_576.0)].into();
+    let collections =
+        [(1, CollectionLimits::default()), (2, CollectionLimits { least, ..CollectionLimits::default() })].into();
+    let catalogue = Catalogue::from([(1, DatabaseLimits { collections, ..DatabaseLimits::default() })]);
+    let rates = |value: f64, id: i64| {
+        let factors = Factors::from([(id, Factor { value, why: ErrorCode::MemoryQuotaExhausted })]);
+        let root =
+            tree::build(Situation { quota: &quota, disk_full: false, proxies: 2, factors: &factors }, &catalogue);
+        let limiter = root.children[&1].children[&id].limiter.clone().unwrap();
+        let of = |kind| limiter.rates.iter().find(|rate| rate.rt() == kind).unwrap().r / 1_048_576.0;
+        (of(RateType::DmlInsert), of(RateType::DmlDelete))
+    };
+    assert_eq!(rates(0.5, 1), (2.0, 0.5), "a share of 4 and a whole of 0.5");
+    assert_eq!(rates(0.1, 1), (1.0, 0.5));
+    assert_eq!(rates(0.1, 2), (2.0, 0.5), "its own");
+    assert_eq!(rates(0.0, 1), (0.0, 0.0), "a denial is one");
+}
+
 #[test]
 fn reports_are_read_as_milvus_writes_them() {
     let report = r#"{"has_error":false,"error_reason":"","name":"querynode7","hardware_infos":{"ip":"10.0.0.7:21123",
@@ -78,7 +124,8 @@ fn reports_are_read_as_milvus_writes_them() {
         "Rms":[{"Label":"InsertConsumeThroughput","Rate":0.5}],
         "Fgm":{"MinFlowGraphChannel":"by-dev-rootcoord-dml_0_100v0","MinFlowGraphTt":454102000000000000,
         "NumFlowGraph":2},
-        "GrowingSegmentsSize":77,"Effect":{"NodeID":7,"CollectionIDs":[100,101]},"DeleteBufferInfo":{}}}"#;
+        "GrowingSegmentsSize":77,"Effect":{"NodeID":7,"CollectionIDs":[100,101]},"DeleteBufferInfo":{
+        "CollectionDeleteBufferNum":{"100":40,"101":-1},"CollectionDeleteBufferSize":{"101":512}}}}"#;
     let metrics = milvus::parse(report).unwrap();
     let expected = NodeMetrics {
         memory_used: 1800,
@@ -86,16 +133,21 @@ fn reports_are_read_as_milvus_writes_them() {
         time_tick: 454_102_000_000_000_000,
         growing_bytes: 77,
         collections: vec![100, 101],
+        deleted: BTreeMap::from([(100, Deleted { rows: 40, bytes: 0 }), (101, Deleted { rows: 0, bytes: 512 })]),
     };
     assert_eq!(metrics, expected);
     // Without channels the time tick is Go's largest number; an empty list is null.
     let idle = r#"{"hardware_infos":{"memory":10,"memory_usage":5},"quota_metrics":{"Hms":{"memory":0},
-        "Fgm":{"MinFlowGraphTt":18446744073709551615,"NumFlowGraph":0},"Effect":{"CollectionIDs":null}}}"#;
+        "Fgm":{"MinFlowGraphTt":18446744073709551615,"NumFlowGraph":0},"Effect":{"CollectionIDs":null},
+        "DeleteBufferInfo":{"CollectionDeleteBufferNum":null,"CollectionDeleteBufferSize":null}}}"#;
     let expected = NodeMetrics { memory_used: 5, memory_total: 10, ..NodeMetrics::default() };
     assert_eq!(milvus::parse(idle).unwrap(), expected);
     assert_eq!(milvus::parse("{}").unwrap(), NodeMetrics::default());
     let failed = milvus::parse(r#"{"has_error":true,"error_reason":"out of order"}"#).unwrap_err();
     assert!(failed.contains("out of order"), "{failed}");
+    let many = (0..=NODE_COLLECTIONS_MAX).map(|id| id.to_string()).collect::<Vec<_>>().join(",");
+    let many = milvus::parse(&format!("{{\"quota_metrics\":{{\"Effect\":{{\"CollectionIDs\":[{many}]}}}}}}"));
+    assert!(many.unwrap_err().contains("131073 collections"));
     for garbage in ["", "7", "{\"hardware_infos\":7}", "{\"hardware_infos\":{\"memory\":-1}}"] {
         assert!(milvus::parse(garbage).is_err(), "{garbage}");
     }
@@ -143,6 +195,9 @@ fn small_changes_are_not_told() {
     assert_eq!(steady(&one(0.0), one(0.01), 0.05), one(0.01), "and its end");
     assert_eq!(steady(&one(0.5), Factors::new(), 0.05), Factors::new());
     assert_eq!(steady(&Factors::new(), one(0.99), 0.05), one(0.99));
+    let late = Factors::from([(1, Factor { value: 0.51, why: ErrorCode::TimeTickLongDelay })]);
+    let told = steady(&one(0.5), late, 0.05)[&1];
+    assert_eq!((told.value, told.why), (0.5, ErrorCode::TimeTickLongDelay), "as it was, for another reason");
 }
 
 fn node() -> impl Strategy<Value = (WorkerRole, NodeMetrics)> {
@@ -153,11 +208,28 @@ fn node() -> impl Strategy<Value = (WorkerRole, NodeMetrics)> {
         WorkerRole::Proxy,
     ]);
     let collections = proptest::collection::vec(1..5_i64, 0..4);
-    (role, any::<u64>(), any::<u64>(), any::<u64>(), any::<u64>(), collections).prop_map(
-        |(role, memory_used, memory_total, time_tick, growing_bytes, collections)| {
-            (role, NodeMetrics { memory_used, memory_total, time_tick, growing_bytes, collections })
+    let deleted = (any::<u64>(), any::<u64>()).prop_map(|(rows, bytes)| Deleted { rows, bytes });
+    let deleted = proptest::collection::btree_map(1..5_i64, deleted, 0..3);
+    (role, any::<u64>(), any::<u64>(), any::<u64>(), any::<u64>(), collections, deleted).prop_map(
+        |(role, memory_used, memory_total, time_tick, growing_bytes, collections, deleted)| {
+            (role, NodeMetrics { memory_used, memory_total, time_tick, growing_bytes, collections, deleted })
         },
     )
+}
+
+/// What fits its place, and what does not.
+fn json() -> impl Strategy<Value = serde_json::Value> {
+    use serde_json::json;
+    prop_oneof![
+        6 => (0..9_u64).prop_map(|number| json!(number)),
+        1 => any::<i64>().prop_map(|number| json!(number)),
+        1 => any::<u64>().prop_map(|number| json!(number)),
+        1 => Just(json!(null)),
+        1 => Just(json!([1, 2])),
+        1 => Just(json!({"7": 9})),
+        1 => Just(json!({"x": 9})),
+        1 => ".*".prop_map(|text| json!(text)),
+    ]
 }
 
 proptest! {
@@ -167,7 +239,8 @@ proptest! {
         let before = of(&nodes, &everything());
         for (id, factor) in &before {
             prop_assert!((0.0..1.0).contains(&factor.value), "{factor:?}");
-            prop_assert!(nodes.iter().any(|(_, node)| node.collections.contains(id)));
+            let names = |node: &NodeMetrics| node.collections.contains(id) || node.deleted.contains_key(id);
+            prop_assert!(nodes.iter().any(|(_, node)| names(node)));
         }
         let mut all = nodes.clone();
         all.push(more);
@@ -193,9 +266,30 @@ proptest! {
         prop_assert!(value(more) <= value(less));
     }
 
+    /// Any JSON in any place is read or refused, and what is read is within bounds.
     #[test]
-    fn any_report_is_read_or_refused(text in ".*") {
-        let _ = milvus::parse(&text);
-        let _ = milvus::parse(&format!("{{\"quota_metrics\":{text}}}"));
+    fn any_report_is_read_or_refused(parts in proptest::collection::vec(json(), 8)) {
+        let mut parts = parts.into_iter();
+        let mut next = || parts.next().unwrap_or_default();
+        let report = serde_json::json!({
+            "hardware_infos": {"memory": next(), "memory_usage": 5},
+            "quota_metrics": {
+                "Hms": {"memory": next()},
+                "Fgm": {"MinFlowGraphTt": next(), "NumFlowGraph": next()},
+                "GrowingSegmentsSize": next(),
+                "Effect": {"CollectionIDs": next()},
+                "DeleteBufferInfo": {"CollectionDeleteBufferNum": next(), "CollectionDeleteBufferSize": next()},
+            },
+        });
+        match milvus::parse(&report.to_string()) {
+            Ok(metrics) => {
+                let flow = &report["quota_metrics"]["Fgm"];
+                let has_graphs = flow["NumFlowGraph"].as_i64().is_some_and(|graphs| graphs > 0);
+                let tick = flow["MinFlowGraphTt"].as_u64().filter(|_| has_graphs);
+                prop_assert_eq!(metrics.time_tick, tick.unwrap_or(0));
+                prop_assert!(metrics.collections.len() <= NODE_COLLECTIONS_MAX);
+            }
+            Err(why) => prop_assert!(why.starts_with("its metrics do not decode"), "{}", why),
+        }
     }
 }
