@@ -5,6 +5,8 @@ use tonic::Status;
 
 use super::guard::Asking;
 use crate::call::Call;
+use crate::failure::Failure;
+use crate::state::access::GrantKey;
 use crate::state::name::shown;
 
 /// The call was not let in.
@@ -37,6 +39,27 @@ pub fn done(call: &Call, path: &str, asking: &Asking<'_>, code: i32, reason: &st
         object = shown(asking.subject()),
         outcome = if code == 0 { "done" } else { "refused" },
         code,
+        reason,
+    );
+}
+
+/// An operator's change of a grant's condition: it comes by the internal listener, past the check of calls.
+pub fn condition_set(call: &Call, key: &GrantKey, condition: &str, outcome: Result<(), &Failure>) {
+    let (outcome, reason) = match outcome {
+        Ok(()) => ("done", String::new()),
+        Err(failure) => ("refused", failure.to_string()),
+    };
+    tracing::info!(
+        target: "audit",
+        user = %call.principal,
+        source = %call.source,
+        method = "SetCondition",
+        database = shown(&key.database),
+        object = shown(&key.object),
+        role = shown(&key.role),
+        privilege = shown(&key.privilege),
+        condition,
+        outcome,
         reason,
     );
 }

@@ -11,7 +11,7 @@ use super::grants::{shown_name, stored_name};
 use super::policy::Wanted;
 use super::privilege::Privilege;
 use super::roles::all_roles;
-use super::{Accounts, PolicyBook};
+use super::{Accounts, PolicyBook, audit};
 use crate::call::Call;
 use crate::config::Security;
 use crate::error::Rejection;
@@ -24,6 +24,7 @@ use crate::pb::access::{
 use crate::replica::Replica;
 use crate::state::DEFAULT_DATABASE;
 use crate::state::access::{ANY, AccessCommand, AccessView, GrantKey, ObjectType, SetCondition};
+use crate::state::name;
 
 /// The service; cheap to clone.
 #[derive(Clone)]
@@ -54,14 +55,20 @@ impl GrantService {
     /// On the leader.
     async fn set_condition(&self, call: &Call, request: SetConditionRequest) -> Result<SetConditionResponse, Failure> {
         let grant = request.grant.unwrap_or_default();
-        if !grant.condition.is_empty() {
-            let refused = |error| Rejection::invalid(format!("the condition is refused: {error}"));
-            Condition::compile(&grant.condition).map_err(refused)?;
-        }
         let condition = grant.condition.clone();
-        let command = SetCondition { key: key_of(grant)?, condition };
-        self.accounts.propose(call, AccessCommand::SetCondition(command)).await?;
-        Ok(SetConditionResponse {})
+        let key = key_of(grant)?;
+        let outcome = self.put_condition(call, &key, &condition).await;
+        audit::condition_set(call, &key, name::shown(&condition), outcome.as_ref().copied());
+        outcome.map(|()| SetConditionResponse {})
+    }
+
+    async fn put_condition(&self, call: &Call, key: &GrantKey, condition: &str) -> Result<(), Failure> {
+        if !condition.is_empty() {
+            let refused = |error| Rejection::invalid(format!("the condition is refused: {error}"));
+            Condition::compile(condition).map_err(refused)?;
+        }
+        let command = SetCondition { key: key.clone(), condition: condition.to_owned() };
+        self.accounts.propose(call, AccessCommand::SetCondition(command)).await
     }
 
     async fn explain(&self, call: &Call, request: ExplainRequest) -> Result<ExplainResponse, Failure> {

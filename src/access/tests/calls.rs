@@ -259,3 +259,62 @@ async fn a_proxy_names_the_grantor() {
     let refused = rejection(desk.accounts.operate_prepared(&request(Some("root"), "", "Load")).await);
     assert!(refused.reason().starts_with("not found the privilege name[Load] in object[Global]"));
 }
+
+/// Where a test's log goes.
+#[derive(Clone, Default)]
+struct Written(Arc<parking_lot::Mutex<Vec<u8>>>);
+
+impl std::io::Write for Written {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn a_condition_that_is_set_is_in_the_audit_log() {
+    use crate::pb::access::access_server::Access;
+    let desk = desk(secured()).await;
+    desk.role("r", &[]).await;
+    desk.grant("r", "Insert", "default.books").await;
+    let written = Written::default();
+    let writer = written.clone();
+    let log = tracing_subscriber::fmt().json().with_writer(move || writer.clone()).finish();
+    let _on = tracing::subscriber::set_default(log);
+    let service = GrantService {
+        accounts: desk.accounts.clone(),
+        policy: desk.book.clone(),
+        replica: desk.replica.clone(),
+        security: Arc::new(secured()),
+    };
+    let set = async |sequence: u64, object: &str| {
+        let grant = crate::pb::access::Grant {
+            role: "r".into(),
+            privilege: "Insert".into(),
+            database: "default".into(),
+            object: object.into(),
+            condition: "user == 'a'".into(),
+            ..Default::default()
+        };
+        let mut request = Request::new(crate::pb::access::SetConditionRequest { grant: Some(grant) });
+        let id = crate::call::RequestId { node: 8, boot: 1, sequence, acked_below: 0 };
+        request.extensions_mut().insert(Call { request: id, ..call("operator") });
+        service.set_condition(request).await
+    };
+    assert!(set(1, "books").await.is_ok() && set(2, "none").await.is_err());
+    let lines = String::from_utf8(written.0.lock().clone()).unwrap();
+    let lines: Vec<serde_json::Value> = lines
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .filter(|line: &serde_json::Value| line["target"] == "audit")
+        .collect();
+    let told = |line: &serde_json::Value, field: &str| line["fields"][field].as_str().unwrap().to_owned();
+    let of = |line| ["user", "method", "role", "object", "condition", "outcome"].map(|field| told(line, field));
+    let expected =
+        |object, outcome| ["operator", "SetCondition", "r", object, "user == 'a'", outcome].map(str::to_owned);
+    assert_eq!(lines.iter().map(of).collect::<Vec<_>>(), [expected("books", "done"), expected("none", "refused")]);
+    assert!(told(&lines[1], "reason").starts_with("there is no grant of"), "{}", lines[1]);
+}
