@@ -54,7 +54,7 @@ pub use rules::{ObjectField, Rule, Rules};
 pub use service::GrantService;
 pub use sight::{Sight, keep_lines};
 pub use sweep::GrantSweeper;
-pub use wire::{Malformed, field, message, texts};
+pub use wire::{FRAME_HEADER, Malformed, field, message, texts};
 
 /// The calls about access, over the replicated state, for both APIs.
 pub struct Accounts {

@@ -9,7 +9,7 @@ use prost::encoding::{WireType, decode_key, decode_varint};
 pub struct Malformed;
 
 /// Compression flag and length of a gRPC message.
-const FRAME_HEADER: usize = 5;
+pub const FRAME_HEADER: usize = 5;
 
 /// The message of a unary call's body. `None`: it is compressed, cut off, or more than one.
 pub fn message(body: &[u8]) -> Option<&[u8]> {

@@ -8,7 +8,7 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use http::{Request, Response};
-use http_body_util::{BodyExt, Full, Limited};
+use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use prost::Message;
 use tonic::body::Body;
 use tonic::metadata::MetadataMap;
@@ -24,8 +24,6 @@ use crate::pb::milvus::ShowCollectionsRequest;
 use crate::rootcoord::{Listing, RootCoordService};
 
 const METHOD: &str = "ShowCollections";
-/// Compression flag and length of a gRPC message.
-const FRAME_HEADER: usize = 5;
 
 /// Who has listings.
 #[tonic::async_trait]
@@ -94,10 +92,10 @@ where
         let lister = self.lister.clone();
         Box::pin(async move {
             let (parts, body) = request.into_parts();
-            let most = limits::MESSAGE_BYTES_MAX + FRAME_HEADER;
+            let most = limits::MESSAGE_BYTES_MAX + access::FRAME_HEADER;
             let body = match Limited::new(body, most).collect().await {
                 Ok(whole) => whole.to_bytes(),
-                Err(_) => return Ok(tonic::Status::resource_exhausted("the request is too large").into_http()),
+                Err(error) => return Ok(unread(&*error).into_http()),
             };
             if let Some(asked) = asked(&parts, &body)
                 && let Some(listing) = lister.listing(&asked).await
@@ -106,6 +104,14 @@ where
             }
             server.call(Request::from_parts(parts, Body::new(Full::new(body)))).await
         })
+    }
+}
+
+/// Why a request was not read to its end.
+fn unread(error: &(dyn std::error::Error + 'static)) -> tonic::Status {
+    match error.is::<LengthLimitError>() {
+        true => tonic::Status::out_of_range("the request is too large"),
+        false => tonic::Status::cancelled("the request was cut off"),
     }
 }
 

@@ -7,11 +7,11 @@ use std::time::{Duration, Instant};
 use bytes::{BufMut, Bytes, BytesMut};
 use prost::Message;
 
+use crate::access::FRAME_HEADER;
 use crate::error::Rejection;
+use crate::limits::REPLY_BYTES_MAX;
 use crate::pb::milvus::ShowCollectionsResponse;
 
-/// Compression flag and length of a gRPC message.
-const FRAME_HEADER: usize = 5;
 /// What a listing takes beside its bytes.
 const OVERHEAD_BYTES: u64 = 256;
 
@@ -44,8 +44,10 @@ impl Listing {
     /// Fails for a listing that no reply can carry.
     pub fn of(reply: &ShowCollectionsResponse) -> Result<Self, Rejection> {
         let length = reply.encoded_len();
-        let claimed = u32::try_from(length)
-            .map_err(|_| Rejection::Internal { detail: format!("a listing of {length} bytes is too large") })?;
+        let claimed = u32::try_from(length).ok().filter(|_| length <= REPLY_BYTES_MAX).ok_or_else(|| {
+            let detail = format!("a listing of {length} bytes, a reply carries at most {REPLY_BYTES_MAX}");
+            Rejection::ParameterTooLarge { detail }
+        })?;
         let mut frame = BytesMut::with_capacity(FRAME_HEADER + length);
         frame.put_u8(0); // not compressed
         frame.put_u32(claimed);

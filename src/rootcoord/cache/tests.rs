@@ -1,11 +1,12 @@
 //! What is in memory is what the tables say, whatever happens meanwhile.
 
+mod changes;
 mod independence;
+mod warm_up;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
-use proptest::prelude::*;
 use tonic::Request;
 
 use super::*;
@@ -144,138 +145,6 @@ impl Desk {
     }
 }
 
-#[derive(Clone, Debug)]
-enum Change {
-    Create(usize),
-    Drop(usize),
-    Rename(usize, usize),
-    CreateAlias(usize, usize),
-    AlterAlias(usize, usize),
-    DropAlias(usize),
-    CreatePartition(usize),
-    DropPartition(usize),
-    Set(usize, u64),
-    /// Into the other database, or back.
-    Move(usize, bool),
-    CreateDatabase,
-    DropDatabase,
-    Install,
-}
-
-const OTHER: &str = "other";
-const NAMES: [&str; 4] = ["a", "b", "c", "d"];
-
-impl Desk {
-    /// Refusals are fine: then nothing changed.
-    async fn change(&self, change: &Change) {
-        let name = |at: &usize| NAMES[*at].to_owned();
-        let catalog = &self.catalog;
-        match change {
-            Change::Create(at) => drop(catalog.create_collection(&ask(new_collection(NAMES[*at]))).await),
-            Change::Drop(at) => {
-                let request = DropCollectionRequest { collection_name: name(at), ..Default::default() };
-                drop(catalog.drop_collection(&ask(request)).await);
-            }
-            Change::Rename(from, to) => {
-                let (old_name, new_name) = (name(from), name(to));
-                let request = RenameCollectionRequest { old_name, new_name, ..Default::default() };
-                drop(catalog.rename_collection(&ask(request)).await);
-            }
-            Change::CreateAlias(alias, of) => {
-                let (alias, collection_name) = (name(alias), name(of));
-                let request = CreateAliasRequest { alias, collection_name, ..Default::default() };
-                drop(catalog.create_alias(&ask(request)).await);
-            }
-            Change::AlterAlias(alias, of) => {
-                let (alias, collection_name) = (name(alias), name(of));
-                let request = AlterAliasRequest { alias, collection_name, ..Default::default() };
-                drop(catalog.alter_alias(&ask(request)).await);
-            }
-            Change::DropAlias(alias) => {
-                let request = DropAliasRequest { alias: name(alias), ..Default::default() };
-                drop(catalog.drop_alias(&ask(request)).await);
-            }
-            Change::CreatePartition(at) => {
-                let (collection_name, partition_name) = (name(at), "p".to_owned());
-                let request = CreatePartitionRequest { collection_name, partition_name, ..Default::default() };
-                drop(catalog.create_partition(&ask(request)).await);
-            }
-            Change::DropPartition(at) => {
-                let (collection_name, partition_name) = (name(at), "p".to_owned());
-                let request = DropPartitionRequest { collection_name, partition_name, ..Default::default() };
-                drop(catalog.drop_partition(&ask(request)).await);
-            }
-            Change::Set(at, value) => drop(catalog.alter_collection(&ask(set(NAMES[*at], *value))).await),
-            Change::Move(at, back) => {
-                let (mut from, mut to) = ("default", OTHER);
-                if *back {
-                    std::mem::swap(&mut from, &mut to);
-                }
-                let (db_name, new_db_name) = (from.to_owned(), to.to_owned());
-                let (old_name, new_name) = (name(at), name(at));
-                let request =
-                    RenameCollectionRequest { db_name, old_name, new_db_name, new_name, ..Default::default() };
-                drop(catalog.rename_collection(&ask(request)).await);
-            }
-            Change::CreateDatabase => {
-                let request = CreateDatabaseRequest { db_name: OTHER.into(), ..Default::default() };
-                drop(catalog.create_database(&ask(request)).await);
-            }
-            Change::DropDatabase => {
-                let request = DropDatabaseRequest { db_name: OTHER.into(), ..Default::default() };
-                drop(catalog.drop_database(&ask(request)).await);
-            }
-            // As an installed snapshot says that every row may be another one.
-            Change::Install => self.tables.installed(),
-        }
-    }
-}
-
-fn changes() -> impl Strategy<Value = Vec<Change>> {
-    let at = || 0..NAMES.len();
-    let one = prop_oneof![
-        4 => at().prop_map(Change::Create),
-        2 => at().prop_map(Change::Drop),
-        2 => (at(), at()).prop_map(|(from, to)| Change::Rename(from, to)),
-        3 => (at(), at()).prop_map(|(alias, of)| Change::CreateAlias(alias, of)),
-        3 => (at(), at()).prop_map(|(alias, of)| Change::AlterAlias(alias, of)),
-        2 => at().prop_map(Change::DropAlias),
-        2 => at().prop_map(Change::CreatePartition),
-        1 => at().prop_map(Change::DropPartition),
-        3 => (at(), 0..3_u64).prop_map(|(at, value)| Change::Set(at, value)),
-        3 => (at(), any::<bool>()).prop_map(|(at, back)| Change::Move(at, back)),
-        2 => Just(Change::CreateDatabase),
-        1 => Just(Change::DropDatabase),
-        1 => Just(Change::Install),
-    ];
-    prop::collection::vec(one, 1..40)
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
-
-    #[test]
-    fn it_says_what_the_tables_say(changes in changes()) {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        runtime.block_on(async {
-            let desk = desk(config::Cache::default()).await;
-            desk.create("a").await;
-            // A run may do no more than drop it.
-            desk.check("a").await;
-            for change in &changes {
-                desk.change(change).await;
-                for name in NAMES {
-                    desk.check(name).await;
-                }
-                for database in ["default", OTHER] {
-                    desk.check_listing(database).await;
-                }
-            }
-            assert!(desk.cache.counts.hits.get() > 0 && desk.cache.counts.listing_hits.get() > 0);
-        });
-    }
-}
-
 #[tokio::test]
 async fn what_was_read_before_a_change_is_not_kept() {
     let desk = desk(config::Cache::default()).await;
@@ -353,7 +222,8 @@ async fn a_listing_that_was_read_before_a_change_is_not_kept() {
     assert!(desk.cache.keep_listing(&reading, &database, of(&["a", "b"])));
     desk.catalog.alter_collection(&ask(set("a", 2))).await.unwrap();
     assert!(desk.cache.listing("default").is_some());
-    desk.change(&Change::Drop(0)).await;
+    let request = DropCollectionRequest { collection_name: "a".into(), ..Default::default() };
+    desk.catalog.drop_collection(&ask(request)).await.unwrap();
     assert!(desk.cache.listing("default").is_none());
     desk.check_listing("default").await;
 }
@@ -388,35 +258,4 @@ async fn an_acknowledged_collection_is_listed_for_everybody() {
     for reader in readers {
         reader.await.unwrap();
     }
-}
-
-#[tokio::test]
-async fn it_is_filled_at_the_start_within_its_bounds() {
-    let full = desk(config::Cache { warm_up_threads: 3, ..config::Cache::default() }).await;
-    let names: Vec<String> = (0..150).map(|number| format!("c{number}")).collect();
-    for name in &names {
-        full.create(name).await;
-    }
-    warm_up::run(&full.cache).await;
-    assert_eq!((full.cache.counts.warmed.get(), full.cache.counts.sets.get()), (150, 150));
-    for name in &names {
-        full.check(name).await;
-    }
-    assert_eq!(full.cache.counts.misses.get(), 0);
-    full.cache.collections.run_pending_tasks();
-    let bytes = full.cache.collections.weighted_size();
-
-    let replica = full.tables.clone();
-    let small = config::Cache { capacity_bytes: bytes / 3, ..config::Cache::default() };
-    let cache = MetadataCache::new(replica.clone(), &small);
-    warm_up::run(&cache).await;
-    cache.collections.run_pending_tasks();
-    // Each of its two threads may find room for the last one.
-    assert!((20..=51).contains(&cache.counts.warmed.get()), "{}", cache.counts.warmed.get());
-    assert!(cache.collections.weighted_size() <= bytes / 3);
-
-    let off = MetadataCache::new(replica, &config::Cache { capacity_bytes: 0, ..config::Cache::default() });
-    let reading = off.reading();
-    assert!(!off.keep(&reading, "c1", &Arc::new(full.truth("c1").unwrap())));
-    assert!(off.named("default", "c1").is_none());
 }

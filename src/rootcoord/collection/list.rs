@@ -35,14 +35,14 @@ impl Catalog {
         Ok(list)
     }
 
-    /// The reply as it goes over the wire, if it is in memory and the caller asked for all of it.
+    /// The reply as it goes over the wire, if the caller asked for all of it. `None`: ask in the other way, which says
+    /// why there is none.
     pub async fn encoded_listing(&self, asked: &Asked<ShowCollectionsRequest>) -> Option<Listing> {
-        let ShowCollectionsRequest { db_name, r#type, time_stamp, collection_names, .. } = &asked.message;
+        let ShowCollectionsRequest { r#type, time_stamp, collection_names, .. } = &asked.message;
         if *r#type == i32::from(ShowType::InMemory) || *time_stamp != 0 || !collection_names.is_empty() {
             return None;
         }
-        self.ledger.barrier(&asked.call).await.ok()?;
-        self.cache.listing(asked.database(db_name))
+        self.listing(asked).await.ok()
     }
 
     async fn listing(&self, asked: &Asked<ShowCollectionsRequest>) -> Result<Listing, Failure> {
