@@ -17,7 +17,7 @@ use super::root_coord::{self, CLIENTS};
 use crate::cluster::{Cluster, Side};
 use crate::connect::{connect, connect_all};
 use crate::lab::{Lab, Size};
-use crate::load::Amount;
+use crate::load::{Amount, Outcome};
 use crate::milvus::accepted;
 use crate::report::{Goal, Metric, Sample};
 
@@ -57,12 +57,41 @@ const START: Metric = alone("many collections: a node's start to its answer", "s
 const CHECK: Metric = alone("permission check, 1,000 roles, 100,000 grants", "us", Goal::OursAtMost(2.0));
 const CHECK_OF_ALL: Metric = alone("the same, of a user with all the roles", "us", Goal::OursAtMost(2.0));
 
+/// Listed, and a part of them described, with descriptions in memory and without.
+const CACHED: u64 = 2000;
+const CACHE: [Metric; 2] = [
+    metric("with the cache over without: DescribeCollection", "x", Goal::OursAtLeast(1.0)),
+    metric("with the cache over without: ShowCollections", "x", Goal::OursAtLeast(1.0)),
+];
+
+/// Rates of a cluster with these settings, asked at its leader.
+async fn rates_with(lab: &Lab, settings: &str) -> Result<[Outcome; 2]> {
+    let cluster = Cluster::start_with(lab, Side::Roost, settings).await?;
+    let leader = cluster.internal()[cluster.leader().await?].clone();
+    let channels = connect_all(&[leader], CONNECTIONS).await?;
+    root_coord::create(&channels, "exists", CACHED).await?;
+    let amount = Amount::For { warm_up: lab.warm_up(), measured: lab.measured() };
+    root_coord::describe_and_list(&channels, amount).await
+}
+
+async fn cache(lab: &Lab) -> Result<Vec<Sample>> {
+    let without = rates_with(lab, "cache: { capacity_bytes: 0 }\n").await?;
+    let with = rates_with(lab, "").await?;
+    let rates = CACHE.into_iter().zip(with.iter().zip(&without));
+    let sample = |(metric, (with, without)): (Metric, (&Outcome, &Outcome))| {
+        let (with, without) = (with.per_second(), without.per_second());
+        let note = format!("{with:.0} over {without:.0} /s, {CACHED} collections");
+        Sample::new(metric, with / without).with_note(&note)
+    };
+    Ok(rates.map(sample).collect())
+}
+
 pub async fn run(lab: &Lab) -> Result<Vec<Sample>> {
+    let mut samples = cache(lab).await?;
     let limits = format!("limits: {{ max_collections: {ROOM}, max_collections_per_database: {ROOM} }}\n");
     let mut cluster = Cluster::start_with(lab, Side::Roost, &limits).await?;
     let channels = connect_all(cluster.internal(), CONNECTIONS).await?;
     let amount = Amount::For { warm_up: lab.warm_up(), measured: lab.measured() };
-    let mut samples = Vec::new();
 
     root_coord::create(&channels, "exists", FEW).await?;
     let few = root_coord::read_rates(&channels, amount).await?;

@@ -100,6 +100,12 @@ pub async fn read_rates(channels: &[Channel], amount: Amount) -> Result<Vec<Outc
     Ok(rates)
 }
 
+/// Of DescribeCollection and of ShowCollections, the first [`EXIST`] collections being there.
+pub async fn describe_and_list(channels: &[Channel], amount: Amount) -> Result<[Outcome; 2]> {
+    let described = measure(channels, Call::Describe, amount).await?;
+    Ok([described, measure(channels, Call::Show, amount).await?])
+}
+
 /// Creates so many collections of two fields, of which [`read_rates`] asks for the first.
 pub async fn create(channels: &[Channel], prefix: &'static str, count: u64) -> Result<Outcome> {
     measure(channels, Call::Create { prefix }, Amount::Calls(count)).await
