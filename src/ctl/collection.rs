@@ -122,6 +122,10 @@ pub async fn run(context: &Context, command: Command) -> Result<(), Failure> {
         Command::List { place } => list(context, place.db).await,
         Command::Describe { name, id, place } => describe(context, place.db, name, id).await,
         Command::Create { name, schema, shards, consistency, partitions, properties, place, condition } => {
+            if condition.if_revision.is_some_and(|revision| revision != 0) {
+                let text = "a collection is created where there is none: --if-revision can only be 0";
+                return Err(Failure::Usage(text.to_owned()));
+            }
             let request = CreateCollectionRequest {
                 db_name: place.db,
                 collection_name: name.clone(),
