@@ -7,6 +7,7 @@ mod args;
 mod broadcast;
 mod error;
 mod layers;
+mod milvus_quota;
 mod quota;
 mod sections;
 mod shown;
@@ -22,7 +23,7 @@ pub use address::HostPort;
 pub use args::Args;
 pub use broadcast::Broadcast;
 pub use error::{ConfigError, Problem};
-pub use quota::{CallRates, DataRates, Protections, Quota, Rate};
+pub use quota::{BufferProtection, CallRates, DataRates, Protections, Quota, Rate};
 pub use sections::{
     Advertise, Cache, Cluster, Etcd, Listen, Log, LogFormat, Member, Node, Raft, Secret, Security, Storage, Tso,
 };
