@@ -10,6 +10,13 @@ PASSWORD = "pass-word"
 GROUPS = ["ClusterReadOnly", "ClusterReadWrite", "ClusterAdmin", "DatabaseReadOnly", "DatabaseReadWrite",
           "DatabaseAdmin", "CollectionReadOnly", "CollectionReadWrite", "CollectionAdmin"]
 
+# 22 for each of four roles: more than 64 on one collection.
+ON_A_COLLECTION = (
+    "Compaction", "CreateIndex", "CreatePartition", "Delete", "DropIndex", "DropPartition", "Flush", "GetFlushState",
+    "GetLoadState", "GetLoadingProgress", "GetStatistics", "HasPartition", "Import", "IndexDetail", "Insert", "Load",
+    "LoadBalance", "Query", "Release", "Search", "ShowPartitions", "Upsert",
+)
+
 
 @pytest.fixture
 def refused():
@@ -223,6 +230,44 @@ def test_a_dropped_collections_grants_are_gone(client, create, drop, role, name)
     client.grant_privilege(role, "Collection", "Insert", name, timeout=CALL_SECONDS)
     drop(name)
     assert client.describe_role(role, timeout=CALL_SECONDS)["privileges"] == []
+
+
+def test_many_grants_move_with_their_collection_and_go_with_it(client, others, create, drop, name):
+    """More than one entry of the log may touch: what is seen is the same, before they are swept and afterwards."""
+    create(name)
+    roles = [f"{name}_{number}" for number in range(4)]
+    try:
+        for role in roles:
+            client.create_role(role, timeout=CALL_SECONDS)
+            for privilege in ON_A_COLLECTION:
+                client.grant_privilege(role, "Collection", privilege, name, timeout=CALL_SECONDS)
+
+        def granted(client, role):
+            lines = client.describe_role(role, timeout=CALL_SECONDS)["privileges"]
+            return sorted((line["object_name"], line["privilege"]) for line in lines)
+
+        client.rename_collection(name, f"{name}_new", timeout=CALL_SECONDS)
+        moved = sorted((f"{name}_new", privilege) for privilege in ON_A_COLLECTION)
+        for role in roles:
+            assert all(granted(other, role) == moved for other in [client, *others])
+        # The old name is free, and who may do what on the new one has not changed by what is granted there.
+        create(name)
+        client.grant_privilege(roles[0], "Collection", "Insert", name, timeout=CALL_SECONDS)
+        assert granted(client, roles[0]) == sorted([*moved, (name, "Insert")])
+        client.revoke_privilege(roles[1], "Collection", "Insert", f"{name}_new", timeout=CALL_SECONDS)
+        assert (f"{name}_new", "Insert") not in granted(client, roles[1])
+        client.drop_role(roles[3], force_drop=True, timeout=CALL_SECONDS)
+        client.create_role(roles[3], timeout=CALL_SECONDS)
+        assert granted(client, roles[3]) == []
+        client.drop_collection(f"{name}_new", timeout=CALL_SECONDS)
+        for role in roles[1:]:
+            assert all(granted(other, role) == [] for other in [client, *others])
+        assert granted(client, roles[0]) == [(name, "Insert")]
+    finally:
+        for role in roles:
+            client.drop_role(role, force_drop=True, timeout=CALL_SECONDS)
+        client.drop_collection(f"{name}_new", timeout=CALL_SECONDS)
+        drop(name)
 
 
 def test_a_client_without_authorization_may_say_any_password(cluster, node):
