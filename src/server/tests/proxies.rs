@@ -95,17 +95,6 @@ impl Proxy for FakeProxy {
         *self.0.rates.lock() = request.into_inner().root_limiter;
         answer
     }
-
-    async fn get_proxy_metrics(
-        &self,
-        request: Request<GetMetricsRequest>,
-    ) -> Result<Response<GetMetricsResponse>, Status> {
-        assert!(request.get_ref().request.contains("system_info"));
-        let status = self.0.take(&request, "metrics".to_owned()).await?.into_inner();
-        // A proxy rates nobody's writes, however full it is.
-        let response = "{\"quota_metrics\":{\"Hms\":{\"memory\":100,\"memory_usage\":99}}}".to_owned();
-        Ok(Response::new(GetMetricsResponse { status: Some(status), response, ..Default::default() }))
-    }
 }
 
 async fn soon(what: &str, mut holds: impl FnMut() -> bool) {
