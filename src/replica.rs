@@ -75,8 +75,12 @@ pub trait Replica: Send + Sync + 'static {
 
     /// What is applied from now on, each after [`Replica::view`] shows it. An empty batch says that rows were replaced
     /// as a whole (a snapshot was installed); a receiver that falls behind gets `Lagged`. After either, read the state
-    /// again.
+    /// again. Entries that changed keys of the etcd key space and nothing else are left out, unless one of the keys may
+    /// be a session's (see [`Event::is_of_plain_keys`]): most writes are of that kind, and would wake everybody.
     fn events(&self) -> Events;
+
+    /// The same with nothing left out.
+    fn all_events(&self) -> Events;
 
     fn leadership(&self) -> watch::Receiver<Leadership>;
 

@@ -50,11 +50,24 @@ pub struct Tables {
     /// The term that leads, so that a deposed replica's proposals and checks fail even before it notices.
     term: u64,
     events: broadcast::Sender<Arc<AppliedEvents<Event>>>,
+    all_events: broadcast::Sender<Arc<AppliedEvents<Event>>>,
 }
 
 impl Default for Tables {
     fn default() -> Self {
-        Tables { rows: MemTables::default(), index: 0, term: 0, events: broadcast::Sender::new(EVENTS_MAX) }
+        let (events, all_events) = (broadcast::Sender::new(EVENTS_MAX), broadcast::Sender::new(EVENTS_MAX));
+        Tables { rows: MemTables::default(), index: 0, term: 0, events, all_events }
+    }
+}
+
+impl Tables {
+    fn publish(&self, events: Vec<Event>) {
+        let common = !events.is_empty() && events.iter().all(Event::is_of_plain_keys);
+        let batch = Arc::new(AppliedEvents { index: self.index, events });
+        let _ = self.all_events.send(batch.clone());
+        if !common {
+            let _ = self.events.send(batch);
+        }
     }
 }
 
@@ -89,8 +102,7 @@ impl SoloReplica {
 
     /// Tells whoever follows that rows were replaced as a whole.
     pub fn installed(&self) {
-        let tables = self.tables.lock();
-        let _ = tables.events.send(Arc::new(AppliedEvents { index: tables.index, events: Vec::new() }));
+        self.tables.lock().publish(Vec::new());
     }
 
     fn leading(&self) -> Option<u64> {
@@ -128,7 +140,7 @@ impl Replica for SoloReplica {
         };
         tables.rows.commit(rows);
         if !events.is_empty() {
-            let _ = tables.events.send(Arc::new(AppliedEvents { index: context.index, events }));
+            tables.publish(events);
         }
         if self.lose_answers.load(Ordering::Relaxed) {
             return Err(Error::Unknown("the test lost the answer".into()));
@@ -149,6 +161,10 @@ impl Replica for SoloReplica {
 
     fn events(&self) -> Events {
         self.tables.lock().events.subscribe()
+    }
+
+    fn all_events(&self) -> Events {
+        self.tables.lock().all_events.subscribe()
     }
 
     fn leadership(&self) -> watch::Receiver<Leadership> {

@@ -44,6 +44,12 @@ pub trait Machine: Send + Sync + 'static {
         false
     }
 
+    /// Whether the event concerns only those who listen to all events: of a kind that comes with most commands, to wake
+    /// everybody else would cost more than the command.
+    fn is_common(_event: &Self::Event) -> bool {
+        false
+    }
+
     /// One readable line for a command, for `roostctl log tail`. Never fails.
     fn describe(&self, command: &[u8]) -> String;
 

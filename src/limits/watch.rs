@@ -35,5 +35,7 @@ pub const WATCH_REQUESTS_PER_TURN: usize = 64;
 pub const WATCH_REQUEST_BYTES_MAX: usize = 2 << 20;
 /// Applied batches that the hub takes before it wakes the streams.
 pub const WATCH_BATCHES_PER_TURN: usize = 256;
+/// How long changes may wait for the hub while nobody watches.
+pub const WATCH_UNUSED_PAUSE: Duration = Duration::from_millis(20);
 /// How often an idle watcher that asked for it is told the revision (etcd's default).
 pub const WATCH_PROGRESS_INTERVAL: Duration = Duration::from_secs(600);

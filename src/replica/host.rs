@@ -48,6 +48,10 @@ impl Replica for HostReplica {
         self.host.events()
     }
 
+    fn all_events(&self) -> Events {
+        self.host.all_events()
+    }
+
     fn leadership(&self) -> watch::Receiver<Leadership> {
         self.host.leadership()
     }

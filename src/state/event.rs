@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use super::access::AccessEvent;
 use super::keyspace::KeysChanged;
+use super::worker;
+use crate::pb::etcd::kv;
 
 /// One change. Ids and names only: whoever wants the row reads it at that revision or later.
 #[derive(Clone, Debug, PartialEq)]
@@ -126,4 +128,37 @@ pub enum Event {
     },
     /// To which clusters the logs are replicated, or from which one.
     ReplicationChanged,
+}
+
+impl Event {
+    /// Keys of the etcd key space that are nobody's session.
+    pub fn is_of_plain_keys(&self) -> bool {
+        let Event::KeysChanged(changed) = self else { return false };
+        let plain = |event: &kv::Event| event.kv.as_ref().is_some_and(|row| !worker::is_below_sessions(&row.key));
+        changed.events.as_ref().is_some_and(|events| events.iter().all(plain))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn changed(keys: &[&str]) -> Event {
+        let event = |key: &&str| kv::Event {
+            kv: Some(kv::KeyValue { key: key.as_bytes().to_vec(), ..Default::default() }),
+            ..Default::default()
+        };
+        Event::KeysChanged(Arc::new(KeysChanged { revision: 7, events: Some(keys.iter().map(event).collect()) }))
+    }
+
+    #[test]
+    fn plain_keys_are_those_that_no_session_may_be_among() {
+        assert!(changed(&["by-dev/meta/x", "x", "", "by-dev/meta/session"]).is_of_plain_keys());
+        for session in ["by-dev/meta/session/proxy-1", "/meta/session/id", "a/b/meta/session/c/d", "a/meta/session/"] {
+            assert!(!changed(&["x", session]).is_of_plain_keys(), "{session}");
+        }
+        let unknown = Event::KeysChanged(Arc::new(KeysChanged { revision: 7, events: None }));
+        assert!(!unknown.is_of_plain_keys(), "they must be read to be known");
+        assert!(!Event::WorkerChanged { id: 1 }.is_of_plain_keys());
+    }
 }

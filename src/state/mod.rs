@@ -207,6 +207,10 @@ impl Machine for Roost {
         Entry::is_long(command)
     }
 
+    fn is_common(event: &Event) -> bool {
+        event.is_of_plain_keys()
+    }
+
     fn describe(&self, command: &[u8]) -> String {
         match Entry::decode(command) {
             Ok(entry) => entry.to_string(),

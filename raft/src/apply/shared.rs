@@ -43,7 +43,9 @@ pub(crate) struct StateShared<M: Machine> {
     pub engine: Arc<dyn Engine>,
     pub machine: M,
     pub applied: watch::Sender<Option<LogId>>,
+    /// Entries with events that are not common (see [`Machine::is_common`]).
     pub events: broadcast::Sender<Arc<AppliedEvents<M::Event>>>,
+    pub all_events: broadcast::Sender<Arc<AppliedEvents<M::Event>>>,
     /// See [`StateShared::shown`].
     shown: AtomicU64,
     wal: Wal,
@@ -113,6 +115,7 @@ impl<M: Machine> StateShared<M> {
             machine,
             applied: watch::Sender::new(position.applied),
             events: broadcast::Sender::new(EVENTS_MAX),
+            all_events: broadcast::Sender::new(EVENTS_MAX),
             shown: AtomicU64::new(position.applied.map_or(0, |id| id.index())),
             wal,
             snapshot_dir,
@@ -210,8 +213,13 @@ impl<M: Machine> StateShared<M> {
 
     pub(super) fn publish(&self, applied: Option<LogId>, events: Vec<AppliedEvents<M::Event>>) {
         for batch in events {
+            let common = !batch.events.is_empty() && batch.events.iter().all(M::is_common);
+            let batch = Arc::new(batch);
             // Nobody listening is fine.
-            let _ = self.events.send(Arc::new(batch));
+            let _ = self.all_events.send(batch.clone());
+            if !common {
+                let _ = self.events.send(batch);
+            }
         }
         self.applied.send_replace(applied);
     }

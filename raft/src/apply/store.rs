@@ -359,17 +359,23 @@ mod tests {
     use super::*;
     use crate::kv::{KeyRange, Visit};
     use crate::storage::mem::MemEngine;
-    use crate::types::CommittedLeaderId;
+    use crate::types::{Command, CommittedLeaderId};
 
     struct Idle;
 
+    /// Its events are the bytes of its commands; `c` is a common one.
     impl Machine for Idle {
-        type Event = ();
+        type Event = u8;
 
         const APPLY_VERSION: u32 = 1;
 
-        fn apply(&self, _: &ApplyContext, _: &[u8], _: &mut Txn<'_>, _: &mut Vec<()>) -> io::Result<Vec<u8>> {
+        fn apply(&self, _: &ApplyContext, bytes: &[u8], _: &mut Txn<'_>, events: &mut Vec<u8>) -> io::Result<Vec<u8>> {
+            events.extend_from_slice(bytes);
             Ok(Vec::new())
+        }
+
+        fn is_common(event: &u8) -> bool {
+            *event == b'c'
         }
 
         fn describe(&self, _: &[u8]) -> String {
@@ -434,16 +440,21 @@ mod tests {
         }
     }
 
+    fn opened(engine: &Arc<Watched>) -> (tempfile::TempDir, StateStore<Idle>) {
+        let dir = tempfile::tempdir().unwrap();
+        let wal = Wal::start(engine.clone(), &dir.path().join("synced.mark")).unwrap();
+        let store = StateStore::open(engine.clone(), wal, dir.path().into(), Idle).unwrap();
+        (dir, store)
+    }
+
     fn entry(index: u64, payload: Payload) -> EntryResponder<TypeConfig> {
         (Entry { log_id: LogId::new(CommittedLeaderId::new(1), index), payload }, None)
     }
 
     #[tokio::test]
     async fn an_index_is_said_to_be_shown_before_its_rows_are_and_applied_after() {
-        let dir = tempfile::tempdir().unwrap();
         let engine = Arc::<Watched>::default();
-        let wal = Wal::start(engine.clone(), &dir.path().join("synced.mark")).unwrap();
-        let mut store = StateStore::open(engine.clone(), wal, dir.path().into(), Idle).unwrap();
+        let (_dir, mut store) = opened(&engine);
         *engine.state.lock() = Some(store.shared());
         let seen = || (engine.shown.load(Ordering::Relaxed), engine.applied.load(Ordering::Relaxed));
         let members = openraft::Membership::new_with_defaults(vec![[1].into()], []);
@@ -454,5 +465,26 @@ mod tests {
         }
         assert_eq!(store.position.membership.voter_ids().collect::<Vec<_>>(), [1]);
         assert_eq!(engine.memberships.load(Ordering::Relaxed), 1, "members are written when they change");
+    }
+
+    #[tokio::test]
+    async fn entries_of_common_events_wake_only_those_who_listen_to_all() {
+        let (_dir, mut store) = opened(&Arc::default());
+        let shared = store.shared();
+        let (mut all, mut some) = (shared.all_events.subscribe(), shared.events.subscribe());
+        for (index, data) in (1..).zip(["c", "", "cc", "xc", "x"]) {
+            let command = Command { kind: CommandKind::App, term: 1, proposer: 1, data: data.into() };
+            store.apply(futures::stream::iter([Ok(entry(index, Payload::Normal(command)))])).await.unwrap();
+        }
+        shared.publish(store.position.applied, vec![AppliedEvents { index: 5, events: Vec::new() }]);
+        let told = |feed: &mut tokio::sync::broadcast::Receiver<Arc<AppliedEvents<u8>>>| {
+            std::iter::from_fn(|| feed.try_recv().ok())
+                .map(|batch| (batch.index, String::from_utf8(batch.events.clone()).unwrap()))
+                .collect::<Vec<_>>()
+        };
+        let batches =
+            |told: &[(u64, &str)]| told.iter().map(|(at, what)| (*at, (*what).to_owned())).collect::<Vec<_>>();
+        assert_eq!(told(&mut all), batches(&[(1, "c"), (3, "cc"), (4, "xc"), (5, "x"), (5, "")]));
+        assert_eq!(told(&mut some), batches(&[(4, "xc"), (5, "x"), (5, "")]), "and that rows were replaced");
     }
 }

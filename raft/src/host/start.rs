@@ -239,10 +239,16 @@ impl<M: Machine> HostCore<M> {
         self.leadership.clone()
     }
 
-    /// What changed, from now on. A receiver that falls behind gets `Lagged` and must read the state again,
-    /// as it must after an empty batch: a snapshot was installed.
+    /// What changed, from now on, without entries of common events only (see [`Machine::is_common`]). A receiver that
+    /// falls behind gets `Lagged` and must read the state again, as it must after an empty batch: a snapshot was
+    /// installed.
     pub fn events(&self) -> broadcast::Receiver<Arc<AppliedEvents<M::Event>>> {
         self.shared.events.subscribe()
+    }
+
+    /// The same with all entries that have events.
+    pub fn all_events(&self) -> broadcast::Receiver<Arc<AppliedEvents<M::Event>>> {
+        self.shared.all_events.subscribe()
     }
 
     /// The alarms in force, as of what this node has applied.

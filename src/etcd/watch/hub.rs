@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::sync::broadcast::error::{RecvError, TryRecvError};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{Notify, Semaphore, watch};
 
 use super::change::Change;
 use super::counts::Counts;
@@ -33,6 +33,8 @@ pub struct Hub {
     replica: Arc<dyn Replica>,
     index: Mutex<Index>,
     outlets: Mutex<Outlets>,
+    /// There is an outlet again.
+    used: Notify,
     /// Every change up to here was handed over.
     position: watch::Sender<i64>,
     reads: Arc<Semaphore>,
@@ -88,6 +90,7 @@ impl Hub {
             replica,
             index: Mutex::default(),
             outlets: Mutex::default(),
+            used: Notify::new(),
             position: watch::Sender::new(0),
             reads: Arc::new(Semaphore::new(limits::WATCH_HISTORY_READS_MAX)),
             queued: Arc::default(),
@@ -128,12 +131,15 @@ impl Hub {
     }
 
     async fn follow(&self) -> io::Result<()> {
-        let mut events = self.replica.events();
+        let mut events = self.replica.all_events();
         let mut position = self.revisions()?.current;
         self.position.send_replace(position);
         // Whoever came before the events were followed missed some.
         self.lose_all(0);
         loop {
+            if events.is_empty() {
+                self.pause().await;
+            }
             let batch = match events.recv().await {
                 Ok(batch) => Some(batch),
                 Err(RecvError::Lagged(_)) => None,
@@ -162,6 +168,13 @@ impl Hub {
             if !whole {
                 position = self.resync(position).await?;
             }
+        }
+    }
+
+    /// While nobody watches, to wake for each change would cost as much as half of a put. Ends with the first outlet.
+    async fn pause(&self) {
+        if self.outlets.lock().open.is_empty() {
+            let _ = tokio::time::timeout(limits::WATCH_UNUSED_PAUSE, self.used.notified()).await;
         }
     }
 
@@ -248,6 +261,7 @@ impl Hub {
             return None;
         }
         outlets.open.insert(number, outlet.clone());
+        self.used.notify_one();
         Some(Registration { hub: self.clone(), number, outlet, interests: HashMap::new(), next_interest: 0 })
     }
 

@@ -22,8 +22,8 @@ pub use command::{WorkerCommand, WorkerReply};
 pub use register::{Capacity, RegisterWorker, counted, counter_key};
 pub(super) use rows::follow;
 pub use rows::{forget_all, skip_revisions};
-pub(super) use session::may_be_session;
 pub use session::{SessionValue, folder, role_name, role_named};
+pub(super) use session::{is_below_sessions, may_be_session};
 
 /// What became of the workers since a revision.
 #[derive(Clone, Debug, Default, PartialEq)]

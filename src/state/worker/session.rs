@@ -77,6 +77,11 @@ pub fn may_be_session(key: &[u8]) -> bool {
     key.get(..end).is_some_and(|folder| folder.ends_with(FOLDER.as_bytes()))
 }
 
+/// Whether a key is anywhere below where sessions are, of whichever root.
+pub fn is_below_sessions(key: &[u8]) -> bool {
+    key.windows(FOLDER.len()).any(|part| part == FOLDER.as_bytes())
+}
+
 impl<'k> Place<'k> {
     pub fn of(key: &'k [u8]) -> Option<Self> {
         let key = std::str::from_utf8(key).ok()?;

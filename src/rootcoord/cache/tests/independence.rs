@@ -65,6 +65,10 @@ impl Replica for Holding {
         self.inner.events()
     }
 
+    fn all_events(&self) -> Events {
+        self.inner.all_events()
+    }
+
     fn leadership(&self) -> watch::Receiver<Leadership> {
         self.inner.leadership()
     }
