@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use roost_raft::kv::Read;
+use roost_raft::mutation;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{Notify, watch};
 
@@ -193,7 +194,10 @@ impl Lessor {
         });
         let now_ms = opened.now_ms(self.clock.as_ref());
         opened.book.retain(&leases.iter().map(|lease| lease.id).collect::<HashSet<i64>>());
-        leases.iter().for_each(|lease| opened.book.learn(now_ms, lease));
+        for lease in leases {
+            let ending = lease.ending || mutation::active("lease-not-extended");
+            opened.book.learn(now_ms, &Lease { ending, ..lease });
+        }
         tracing::info!(term = reign.term, leases = opened.book.len(), "the leases are known");
         Ok(events)
     }

@@ -4,6 +4,7 @@
 //! To let go is waited for as long as the old owner lives, but not beyond the operation's time: then the log's fence
 //! stands in, which refuses what is appended under an older term once the new owner has opened it.
 
+use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -13,7 +14,7 @@ use crate::limits;
 use crate::pb::store;
 use crate::pb::streaming::PChannelInfo;
 use crate::replica::Replica;
-use crate::state::worker;
+use crate::state::{AssignOrder, worker};
 use crate::streamingcoord::nodes::{NodeError, Nodes};
 
 /// What an operation needs.
@@ -106,4 +107,18 @@ impl Operation {
         });
         found.unwrap_or(true)
     }
+}
+
+/// A deliberate error, made by a mutation only: has nodes take channels under terms that may never be committed.
+pub async fn told_early(nodes: &Nodes, replica: &dyn Replica, orders: &[AssignOrder]) -> io::Result<()> {
+    for AssignOrder { name, term, node } in orders {
+        let found = worker::find(replica.view()?.as_ref(), *node, store::WorkerRole::StreamingNode)?;
+        let Some(worker) = found else { continue };
+        let node = store::StreamingNode { server_id: worker.id, address: worker.address };
+        let channel = PChannelInfo { name: name.clone(), term: term + 1, ..PChannelInfo::default() };
+        // One that does not take it is asked again when it should be.
+        let _ = nodes.assign(&node, channel, limits::NODE_STATUS_WAIT).await;
+    }
+    tokio::time::sleep(limits::NODE_STATUS_WAIT / 4).await;
+    Ok(())
 }

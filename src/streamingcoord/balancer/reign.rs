@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use roost_raft::apply::AppliedEvents;
+use roost_raft::mutation;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::{AbortHandle, JoinError, JoinSet};
@@ -19,7 +20,7 @@ use super::failures::Failures;
 use super::former::Former;
 use super::health::Health;
 use super::metrics::Cause;
-use super::operation::{Ended, Operation, Outcome};
+use super::operation::{Ended, Operation, Outcome, told_early};
 use super::picture::{Known, Picture, streaming_nodes};
 use super::planning::{Planned, examined};
 use super::tenants::Tenants;
@@ -178,6 +179,9 @@ impl<'b> Reigning<'b> {
         let orders = planned.orders();
         self.balancer.metrics.planned(started.elapsed(), planned.vetoes.len(), !orders.is_empty());
         for chunk in orders.chunks(MAX_PCHANNEL_ORDERS) {
+            if mutation::active("assign-before-commit") {
+                told_early(&self.balancer.nodes, self.balancer.replica.as_ref(), chunk).await?;
+            }
             self.propose(PChannelCommand::Assign { orders: chunk.to_vec() }).await?;
         }
         if !orders.is_empty() {

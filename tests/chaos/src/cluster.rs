@@ -11,10 +11,13 @@ use roost::pb::admin::admin_client::AdminClient;
 use roost::pb::admin::{
     Address, LeaderShowRequest, LeaderTransferRequest, MemberReplaceRequest, StateHashRequest, StateHashResponse,
 };
+use roost::pb::session::session_client::SessionClient;
+use roost::pb::session::{DrainRequest, ListRequest, Worker};
 use roost::pb::sim::{Knobs, Power};
 use roost::pb::streaming::StreamingCode;
 use tempfile::TempDir;
 use tokio::time::{Instant, sleep, timeout};
+use tonic::Status;
 use tonic::transport::Channel;
 
 use crate::fault::{Means, Trouble};
@@ -41,8 +44,10 @@ const TUNING: &str = "raft: { snapshot_log_bytes: 262144, keep_log_bytes: 524288
                       etcd: { enabled: true, auto_compaction_revisions: 20000 }\n\
                       streaming: { balancer_check_interval_ms: 500, balancer_min_interval_ms: 0, \
                       balancer_operation_timeout_ms: 1500 }\n";
-/// Simulated streaming nodes, and how long they may be silent.
-pub const WORKERS: u32 = 4;
+/// Simulated streaming nodes, simulated nodes of all roles, and how long they may be silent. The streaming nodes have
+/// the first numbers; those of even ones register by the etcd API.
+pub const STREAMING: u32 = 4;
+pub const WORKERS: u32 = STREAMING + 2;
 pub const SESSION: Duration = Duration::from_secs(2);
 /// Its ports are free: there are fewer places.
 const SIM_PORTS: u64 = 9;
@@ -93,14 +98,16 @@ impl Cluster {
     }
 
     fn start_workers(&self, program: &Path, fenced: bool) -> Result<Sim> {
-        let mut arguments = vec![format!("--nodes={WORKERS}"), format!("--ttl={}", SESSION.as_secs())];
+        let mut arguments = vec![format!("--nodes={STREAMING}"), format!("--ttl={}", SESSION.as_secs())];
+        arguments.extend(["--query-nodes=1", "--data-nodes=1", "--register=both"].map(str::to_owned));
         arguments.extend((0..PLACES).map(|place| format!("--endpoint={}", self.addresses(place).internal)));
+        arguments.extend((0..PLACES).map(|place| format!("--etcd-endpoint={}", self.addresses(place).client)));
         arguments.extend((!fenced).then(|| "--unfenced".to_owned()));
         let control = self.ports.of(SIM_PORTS).client;
         Sim::start(program, self.home.path(), &control, &arguments).context("starting roost-sim")
     }
 
-    /// The simulated streaming nodes, if they take part.
+    /// The simulated nodes, if they take part.
     pub fn workers(&self) -> Option<&Sim> {
         self.workers.as_ref()
     }
@@ -116,11 +123,37 @@ impl Cluster {
             Trouble::Reject => {
                 sim.turn(number, Knobs { reject: StreamingCode::Inner.into(), ..Knobs::default() }).await?;
             }
+            Trouble::Leave => sim.power(number, Power::Stopped).await?,
+            Trouble::Drain => {
+                let nodes = sim.nodes().await?;
+                let server_id = nodes.get(number as usize - 1).map_or(0, |node| node.server_id);
+                // One that has no session now has nothing to be taken from it.
+                self.drain(server_id, true).await;
+            }
         }
         Ok(())
     }
 
-    /// Ends every trouble of streaming nodes.
+    /// Asks node after node to order it. Whether it was.
+    pub async fn drain(&self, server_id: i64, draining: bool) -> bool {
+        for place in self.places() {
+            let mut sessions = SessionClient::new(channel(&self.addresses(place).internal));
+            let call = sessions.drain(DrainRequest { server_id, draining });
+            if matches!(timeout(ADMIN_CALL, call).await, Ok(Ok(_))) {
+                return true;
+            }
+        }
+        false
+    }
+
+    /// The workers that live, as the node at `place` says.
+    pub async fn sessions(&self, place: usize) -> Result<Vec<Worker>, Status> {
+        let mut sessions = SessionClient::new(channel(&self.addresses(place).internal));
+        let answer = timeout(ADMIN_CALL, sessions.list(ListRequest::default())).await;
+        Ok(answer.map_err(|_| Status::deadline_exceeded("no answer"))??.into_inner().workers)
+    }
+
+    /// Ends every trouble of simulated nodes, but for an operator's orders.
     pub async fn heal_workers(&self) -> Result<()> {
         let Some(sim) = &self.workers else { return Ok(()) };
         for number in 1..=WORKERS {

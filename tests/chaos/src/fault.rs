@@ -79,11 +79,22 @@ pub enum Fault {
     RollingRestart,
     /// A node that was away gets a snapshot, and is killed in the middle.
     SnapshotMidway,
-    /// Something happens to a simulated streaming node.
+    /// Something happens to simulated nodes.
     Worker(Trouble),
+    /// The same, and before it is dealt with something happens to the coordinator.
+    Meanwhile(Trouble, Toll),
 }
 
-/// What happens to a streaming node.
+/// What happens to the coordinator while something happens to nodes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Toll {
+    /// The leader is killed.
+    Leader,
+    /// All of it is killed.
+    All,
+}
+
+/// What happens to a simulated node. Only streaming nodes can refuse anything.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Trouble {
     Crash,
@@ -95,6 +106,10 @@ pub enum Trouble {
     Slow(u32),
     /// It takes nothing.
     Reject,
+    /// An operator orders that everything be taken from it.
+    Drain,
+    /// It leaves in good order.
+    Leave,
 }
 
 /// What can be arranged here.
@@ -102,7 +117,7 @@ pub enum Trouble {
 pub struct Means {
     /// A disk that can be filled.
     pub small_disk: bool,
-    /// Simulated streaming nodes.
+    /// Simulated nodes.
     pub workers: bool,
 }
 
@@ -110,7 +125,7 @@ impl Means {
     pub fn allow(self, fault: &Fault) -> bool {
         match fault {
             Fault::FullDisk { .. } => self.small_disk,
-            Fault::Worker(_) => self.workers,
+            Fault::Worker(_) | Fault::Meanwhile(..) => self.workers,
             _ => true,
         }
     }
@@ -118,11 +133,13 @@ impl Means {
 
 impl Trouble {
     fn any(random: &mut StdRng) -> Self {
-        match random.random_range(0..6) {
+        match random.random_range(0..8) {
             0 | 1 => Trouble::Crash,
             2 => Trouble::Pause,
             3 => Trouble::Isolate,
             4 => Trouble::Slow(random.random_range(10..400)),
+            5 => Trouble::Drain,
+            6 => Trouble::Leave,
             _ => Trouble::Reject,
         }
     }
@@ -132,7 +149,7 @@ impl Fault {
     /// Draws one that can be arranged.
     pub fn draw(random: &mut StdRng, means: Means) -> Self {
         loop {
-            let fault = match random.random_range(0..33) {
+            let fault = match random.random_range(0..36) {
                 0..3 => Fault::Kill(Who::any(random)),
                 3..6 => Fault::PowerLoss { who: Who::any(random), torn: random.random() },
                 6 => Fault::RestartWithinLease,
@@ -152,7 +169,9 @@ impl Fault {
                 24 => Fault::RollingRestart,
                 25 => Fault::Drift(Who::any(random), random.random_range(-500_000..500_000)),
                 26 => Fault::SnapshotMidway,
-                _ => Fault::Worker(Trouble::any(random)),
+                27..33 => Fault::Worker(Trouble::any(random)),
+                33 => Fault::Meanwhile(Trouble::any(random), Toll::All),
+                _ => Fault::Meanwhile(Trouble::any(random), Toll::Leader),
             };
             if means.allow(&fault) {
                 return fault;
@@ -209,6 +228,12 @@ impl Fault {
             Fault::Worker(Trouble::Isolate),
             Fault::Worker(Trouble::Slow(200)),
             Fault::Worker(Trouble::Reject),
+            Fault::Worker(Trouble::Drain),
+            Fault::Worker(Trouble::Leave),
+            Fault::Meanwhile(Trouble::Crash, Toll::Leader),
+            Fault::Meanwhile(Trouble::Pause, Toll::Leader),
+            Fault::Meanwhile(Trouble::Drain, Toll::Leader),
+            Fault::Meanwhile(Trouble::Isolate, Toll::All),
         ];
         tour.retain(|fault| means.allow(fault));
         tour
@@ -267,6 +292,8 @@ impl fmt::Display for Fault {
             Fault::RollingRestart => write!(f, "rolling restart"),
             Fault::SnapshotMidway => write!(f, "a node killed while it installs a snapshot"),
             Fault::Worker(trouble) => write!(f, "{trouble}"),
+            Fault::Meanwhile(trouble, Toll::Leader) => write!(f, "{trouble}, and the leader is killed"),
+            Fault::Meanwhile(trouble, Toll::All) => write!(f, "{trouble}, and all nodes are killed"),
         }
     }
 }
@@ -274,11 +301,13 @@ impl fmt::Display for Fault {
 impl fmt::Display for Trouble {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Trouble::Crash => write!(f, "streaming nodes crash"),
-            Trouble::Pause => write!(f, "streaming nodes hang, longer than their sessions live"),
-            Trouble::Isolate => write!(f, "streaming nodes cut off from the coordinator, not from producers"),
-            Trouble::Slow(ms) => write!(f, "streaming nodes take {ms} ms longer"),
-            Trouble::Reject => write!(f, "streaming nodes refuse every channel"),
+            Trouble::Crash => write!(f, "workers crash"),
+            Trouble::Pause => write!(f, "workers hang, longer than their sessions live"),
+            Trouble::Isolate => write!(f, "workers cut off from the coordinator, not from producers"),
+            Trouble::Slow(ms) => write!(f, "workers take {ms} ms longer"),
+            Trouble::Reject => write!(f, "workers refuse every channel"),
+            Trouble::Drain => write!(f, "workers are to give everything away"),
+            Trouble::Leave => write!(f, "workers leave"),
         }
     }
 }
@@ -297,7 +326,7 @@ mod tests {
         };
         assert_eq!(draw(1, true), draw(1, true));
         assert_ne!(draw(1, true), draw(2, true));
-        let full = |fault: &Fault| matches!(fault, Fault::FullDisk { .. } | Fault::Worker(_));
+        let full = |fault: &Fault| matches!(fault, Fault::FullDisk { .. } | Fault::Worker(_) | Fault::Meanwhile(..));
         assert!(draw(1, true).iter().any(full) && !draw(1, false).iter().any(full));
     }
 }

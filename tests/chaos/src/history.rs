@@ -62,6 +62,9 @@ pub enum Checker {
     Once,
     Lease,
     Channels,
+    Committed,
+    Broadcasts,
+    Sessions,
     Hash,
     Liveness,
 }
@@ -85,6 +88,9 @@ impl std::fmt::Display for Checker {
             Checker::Once => "each write once",
             Checker::Lease => "leases not early",
             Checker::Channels => "one owner a term, no append under an older term",
+            Checker::Committed => "no node hears of a term that is not committed",
+            Checker::Broadcasts => "broadcasts everywhere or not acknowledged, in one order a resource",
+            Checker::Sessions => "no node declared dead before its time",
             Checker::Hash => "equal state hashes",
             Checker::Liveness => "alive after healing",
         })

@@ -4,10 +4,12 @@
 //! enough to be searched, and its record is closed when the last of its calls is over.
 
 mod appends;
+mod broadcasts;
 mod keys;
 mod leases;
 mod names;
 mod numbers;
+mod owners;
 mod watchers;
 
 use std::collections::HashMap;
@@ -16,11 +18,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
 use roost::pb::etcd::api::kv_client::KvClient;
+use roost::pb::sim::sim_client::SimClient;
 use tokio::task::JoinSet;
 use tonic::transport::Channel;
 use tonic::{Response, Status};
 
 use crate::check::append::Append;
+use crate::check::broadcast::Acknowledged;
 use crate::check::order::Given;
 use crate::check::{ddl, key, name, watch};
 use crate::history::{Call, Clock, Violation};
@@ -37,6 +41,7 @@ const PAUSE: Duration = Duration::from_millis(100);
 const KEY_CLIENTS: usize = 6;
 const WATCHERS: usize = 3;
 const PRODUCERS: usize = 3;
+const BROADCASTERS: usize = 3;
 /// What all keys that watchers watch begin with.
 pub const WATCHED: &str = "e";
 
@@ -53,6 +58,7 @@ pub struct Epoch {
     pub timestamps: Mutex<Vec<Given>>,
     pub ids: Mutex<Vec<Given>>,
     pub appends: Mutex<Vec<Append>>,
+    pub broadcasts: Mutex<Vec<Acknowledged>>,
     /// Calls that were answered, and calls whose outcome is unknown.
     pub answered: AtomicU64,
     pub open: AtomicU64,
@@ -138,8 +144,8 @@ pub struct Load {
 }
 
 impl Load {
-    /// Starts all clients; producers only if there are streaming nodes.
-    pub fn start(clock: Clock, addresses: &[Addresses], active: Vec<usize>, streaming: bool) -> Self {
+    /// Starts all clients; those of streaming only if nodes are simulated.
+    pub fn start(clock: Clock, addresses: &[Addresses], active: Vec<usize>, sim: Option<SimClient<Channel>>) -> Self {
         let through = |(place, at): (usize, &Addresses)| {
             let etcd = channel(&at.client);
             let kv = KvClient::new(etcd.clone());
@@ -171,8 +177,14 @@ impl Load {
             shared.clone(),
             addresses.iter().map(|at| at.internal.clone()).collect(),
         ));
-        for number in (0..PRODUCERS).filter(|_| streaming) {
-            clients.spawn(appends::client(shared.clone(), number));
+        if let Some(sim) = sim {
+            for number in 0..PRODUCERS {
+                clients.spawn(appends::client(shared.clone(), number));
+            }
+            for number in 0..BROADCASTERS {
+                clients.spawn(broadcasts::client(shared.clone(), number));
+            }
+            clients.spawn(owners::client(shared.clone(), sim));
         }
         let watchers: Vec<Arc<Watcher>> = (0..WATCHERS).map(|number| Arc::new(Watcher::new(number))).collect();
         for watcher in &watchers {

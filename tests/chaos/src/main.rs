@@ -3,8 +3,8 @@
 //!
 //! [`fault`] says what can happen and draws it from the seed; [`strike`] makes it happen to the [`cluster`], by the
 //! processes' signals and disks ([`node`]) and the network between them ([`proxy`]); [`load`] are the clients;
-//! [`verify`] asks what must hold after the healing, with the pure functions of [`check`] over the [`history`], which
-//! are this package's library, as the simulation needs them too.
+//! [`verify`] and [`workers`] ask what must hold after the healing, with the pure functions of [`check`] over the
+//! [`history`], which are this package's library, as the simulation needs them too.
 //! [`mutation`] lists the deliberate errors by which the checkers are checked.
 //!
 //! A seed repeats the faults and their order, not the moment at which threads and packets meet.
@@ -25,6 +25,7 @@ mod proxy;
 mod run;
 mod strike;
 mod verify;
+mod workers;
 
 /// Shared with the integration tests, which use more of it and panic where this program does not get.
 #[allow(
@@ -81,7 +82,7 @@ struct Options {
     /// The server under test.
     #[arg(long, value_name = "FILE")]
     roostd: PathBuf,
-    /// Simulated streaming nodes that take part; none without it.
+    /// Simulated worker nodes that take part; none without it.
     #[arg(long, value_name = "FILE")]
     roost_sim: Option<PathBuf>,
 }

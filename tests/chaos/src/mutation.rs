@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clap::ValueEnum;
 
-use crate::fault::{Fault, Trouble, Who};
+use crate::fault::{Fault, Toll, Trouble, Who};
 use crate::history::Checker;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -33,10 +33,16 @@ pub enum Mutation {
     KeepBrokenLink,
     /// The simulated logs accept appends under terms that are over. Not an error of Roost: it shows the checker.
     AppendWithoutFence,
+    /// Nodes hear of assignments before these are committed.
+    AssignBeforeCommit,
+    /// A broadcast is acknowledged though one of its vchannels has not got it.
+    AcknowledgeUnreached,
+    /// A new leader gives leases no more time.
+    LeaseNotExtended,
 }
 
 impl Mutation {
-    pub const ALL: [Mutation; 11] = [
+    pub const ALL: [Mutation; 14] = [
         Mutation::SkipWalSync,
         Mutation::ReadWithoutBarrier,
         Mutation::TsoWithoutLeaseCheck,
@@ -48,6 +54,9 @@ impl Mutation {
         Mutation::ReuseIds,
         Mutation::KeepBrokenLink,
         Mutation::AppendWithoutFence,
+        Mutation::AssignBeforeCommit,
+        Mutation::AcknowledgeUnreached,
+        Mutation::LeaseNotExtended,
     ];
 
     /// The value of ROOST_MUTATION.
@@ -64,6 +73,9 @@ impl Mutation {
             Mutation::ReuseIds => "reuse-ids",
             Mutation::KeepBrokenLink => "keep-broken-link",
             Mutation::AppendWithoutFence => "append-without-fence",
+            Mutation::AssignBeforeCommit => "assign-before-commit",
+            Mutation::AcknowledgeUnreached => "acknowledge-unreached",
+            Mutation::LeaseNotExtended => "lease-not-extended",
         }
     }
 
@@ -84,6 +96,9 @@ impl Mutation {
             Mutation::WatchTwice | Mutation::LeaseEarly | Mutation::ReuseIds => vec![Fault::Kill(Who::Follower)],
             Mutation::KeepBrokenLink => vec![Fault::Resets],
             Mutation::AppendWithoutFence => vec![Fault::Worker(Trouble::Pause)],
+            Mutation::AssignBeforeCommit => vec![Fault::Meanwhile(Trouble::Crash, Toll::Leader)],
+            Mutation::AcknowledgeUnreached => vec![Fault::Worker(Trouble::Crash)],
+            Mutation::LeaseNotExtended => vec![Fault::Kill(Who::Leader)],
         }
     }
 
@@ -102,6 +117,9 @@ impl Mutation {
             Mutation::ReuseIds => &[Checker::Ids],
             Mutation::KeepBrokenLink => &[Checker::Liveness],
             Mutation::AppendWithoutFence => &[Checker::Channels],
+            Mutation::AssignBeforeCommit => &[Checker::Committed, Checker::Channels],
+            Mutation::AcknowledgeUnreached => &[Checker::Broadcasts],
+            Mutation::LeaseNotExtended => &[Checker::Sessions, Checker::Lease],
         }
     }
 }

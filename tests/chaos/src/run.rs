@@ -16,7 +16,9 @@ use crate::history::{Checker, Clock, Violation};
 use crate::load::{Load, closed};
 use crate::node::Program;
 use crate::strike::Strike;
+use crate::support::sim::Sim;
 use crate::verify::{self, Memory};
+use crate::workers;
 
 /// Load before each fault.
 const CALM: Duration = Duration::from_millis(400);
@@ -55,7 +57,7 @@ impl Outcome {
         let memory = &self.memory;
         format!(
             "chaos: {} — seed {seed}, {} faults in {} s, {} operations answered, {} left open, {} watch events, \
-             {} appends, {} histories undecided, slowest recovery {:.1} s",
+             {} appends, {} broadcasts, {} histories undecided, slowest recovery {:.1} s",
             if self.violations.is_empty() {
                 "no violation".to_owned()
             } else {
@@ -67,6 +69,7 @@ impl Outcome {
             memory.open,
             memory.events,
             memory.appends,
+            memory.broadcasts,
             memory.undecided,
             memory.slowest.as_secs_f64(),
         )
@@ -81,7 +84,8 @@ pub async fn run(plan: Plan) -> Result<Outcome> {
         eprintln!("    no small disk could be mounted: the faults of full disks are left out");
     }
     let addresses: Vec<_> = (0..PLACES).map(|place| cluster.addresses(place)).collect();
-    let load = Load::start(Clock::start(), &addresses, cluster.places(), cluster.means().workers);
+    let sim = cluster.workers().map(Sim::control);
+    let load = Load::start(Clock::start(), &addresses, cluster.places(), sim);
     let mut memory = Memory::default();
     let mut violations = verify::alive(&mut cluster, &load, &mut memory).await?;
     memory.slowest = Duration::ZERO;
@@ -154,6 +158,7 @@ async fn round(
     }
     cluster.heal()?;
     cluster.heal_workers().await?;
+    found.extend(workers::nobody_drains(cluster).await);
     found.extend(verify::alive(cluster, load, memory).await?);
     found.extend(cluster.fallen()?.into_iter().map(|last_words| Checker::Liveness.found(last_words)));
     if !found.is_empty() {
@@ -162,7 +167,7 @@ async fn round(
     found.extend(verify::equal_hashes(cluster).await?);
     found.extend(verify::no_alarm(cluster).await);
     let epoch = Arc::new(closed(load.next_epoch()).await);
-    found.extend(verify::channels(cluster, &epoch, memory).await);
+    found.extend(workers::settled(cluster, &epoch, memory).await);
     verify::last_reads(cluster, load, &epoch).await;
     let (upto, late) = verify::watchers_arrive(cluster, load, epoch.number).await;
     found.extend(late);

@@ -10,8 +10,8 @@ use rand::Rng;
 use rand::rngs::StdRng;
 use tokio::time::{Instant, sleep};
 
-use crate::cluster::{Cluster, SESSION, SMALL_DISK, WORKERS};
-use crate::fault::{Fault, Trouble, Who};
+use crate::cluster::{Cluster, SESSION, SMALL_DISK, STREAMING, WORKERS};
+use crate::fault::{Fault, Toll, Trouble, Who};
 use crate::load::{Load, write};
 use crate::proxy::Rule;
 
@@ -139,22 +139,42 @@ impl Strike<'_> {
             }
             Fault::RollingRestart => self.rolling_restart().await?,
             Fault::SnapshotMidway => self.snapshot_midway().await?,
-            Fault::Worker(trouble) => self.worker(*trouble, lasts).await?,
+            Fault::Worker(trouble) => {
+                self.trouble(*trouble).await?;
+                self.last(*trouble, lasts).await;
+            }
+            Fault::Meanwhile(trouble, toll) => {
+                self.trouble(*trouble).await?;
+                // Before a session has run out, while channels are on their way, or after that.
+                sleep(SESSION.mul_f64(self.random.random_range(0.0..2.0))).await;
+                let victims = match toll {
+                    Toll::Leader => self.victims(Who::Leader).await?,
+                    Toll::All => self.cluster.places(),
+                };
+                for place in victims {
+                    self.cluster.node(place)?.kill()?;
+                }
+                self.last(*trouble, lasts).await;
+            }
         }
         Ok(())
     }
 
-    /// Hits one streaming node, or two.
-    async fn worker(&mut self, trouble: Trouble, lasts: Duration) -> Result<()> {
-        let first = self.random.random_range(1..=WORKERS);
+    /// Hits one streaming node, and any other node or none.
+    async fn trouble(&mut self, trouble: Trouble) -> Result<()> {
+        let first = self.random.random_range(1..=STREAMING);
         let second = self.random.random_range(1..=WORKERS);
-        for number in [first, second] {
-            self.cluster.trouble(number, trouble).await?;
+        self.cluster.trouble(first, trouble).await?;
+        if second != first {
+            self.cluster.trouble(second, trouble).await?;
         }
+        Ok(())
+    }
+
+    async fn last(&mut self, trouble: Trouble, lasts: Duration) {
         // A backdrop does not wait.
         let beyond = if trouble == Trouble::Pause && !lasts.is_zero() { SESSION } else { Duration::ZERO };
         sleep(lasts + beyond).await;
-        Ok(())
     }
 
     /// The places that a fault hits.

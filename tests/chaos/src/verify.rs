@@ -10,16 +10,14 @@ use roost::pb::etcd::api::RangeRequest;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::check::order::Given;
-use crate::check::{append, ddl, hash, key, name, order, watch};
+use crate::check::{ddl, hash, key, name, order, watch};
 use crate::cluster::Cluster;
 use crate::history::{Checker, Violation};
 use crate::load::{Epoch, Load, WATCHED, lock, read, write};
-use crate::support::sim::Sim;
-use crate::support::streaming::{Discovery, Owner};
 
 /// From the healing to a write through each node. A fail-over takes a second; the machine has two cores, six programs.
-const ALIVE_IN: Duration = Duration::from_secs(30);
-const ASK_EVERY: Duration = Duration::from_millis(40);
+pub const ALIVE_IN: Duration = Duration::from_secs(30);
+pub const ASK_EVERY: Duration = Duration::from_millis(40);
 /// Numbers of the epochs before that are compared with each new one.
 const KEPT_NUMBERS: usize = 200_000;
 /// Names of each epoch that stay to the end of the run.
@@ -41,6 +39,9 @@ pub struct Memory {
     pub events: u64,
     /// Messages that streaming nodes accepted.
     pub appends: u64,
+    /// Broadcasts that were acknowledged, and the id up to which all were checked.
+    pub broadcasts: u64,
+    pub checked_broadcast: u64,
     pub slowest: Duration,
 }
 
@@ -126,52 +127,6 @@ pub async fn no_alarm(cluster: &Cluster) -> Vec<Violation> {
         }
     }
     found
-}
-
-/// Waits until all nodes tell the same assignment, which is what the streaming nodes have, and checks their logs.
-pub async fn channels(cluster: &Cluster, epoch: &Epoch, memory: &mut Memory) -> Vec<Violation> {
-    let Some(sim) = cluster.workers() else { return Vec::new() };
-    let began = Instant::now();
-    let mut seen = String::new();
-    while let Err(why) = converged(cluster, sim).await {
-        seen = why;
-        if began.elapsed() > ALIVE_IN {
-            return vec![Checker::Liveness.found(format!("channels {ALIVE_IN:?} after healing: {seen}"))];
-        }
-        sleep(ASK_EVERY).await;
-    }
-    memory.slowest = memory.slowest.max(began.elapsed());
-    let wals = match sim.wals().await {
-        Ok(wals) => wals,
-        Err(status) => return vec![Checker::Liveness.found(format!("roost-sim: {status}, {seen}"))],
-    };
-    let appends = std::mem::take(&mut *lock(&epoch.appends));
-    memory.appends += appends.len() as u64;
-    let mut found = append::explained(&appends, &wals.wals);
-    found.extend(wals.violations.into_iter().map(|what| Checker::Channels.found(what)));
-    found
-}
-
-/// Why not, in words.
-async fn converged(cluster: &Cluster, sim: &Sim) -> Result<(), String> {
-    let nodes = sim.nodes().await.map_err(|status| status.to_string())?;
-    let mut held = BTreeMap::new();
-    for node in nodes {
-        for info in node.channels {
-            let owner = Owner { term: info.term, server_id: node.server_id, address: node.address.clone() };
-            if let Some(other) = held.insert(info.name.clone(), owner.clone()) {
-                return Err(format!("{} is served by {other:?} and {owner:?}", info.name));
-            }
-        }
-    }
-    for place in cluster.places() {
-        let told = Discovery::once(&cluster.addresses(place).internal).await;
-        let told = told.map_err(|status| format!("place {place}: {status}"))?;
-        if told.owners.is_empty() || told.owners != held {
-            return Err(format!("place {place} says {told:?}, the nodes have {held:?}"));
-        }
-    }
-    Ok(())
 }
 
 /// Reads every key of an epoch that has just ended, while its record is still open.
