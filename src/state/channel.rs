@@ -65,21 +65,45 @@ fn counted(read: &dyn Read) -> io::Result<Vec<u16>> {
 
 /// The first ones of the same, by the order that is kept. What is not in it yet is put into it.
 fn ordered(txn: &mut Txn<'_>, limit: usize) -> io::Result<Vec<u16>> {
-    let (known, all) = (in_order(txn)?, pchannel::count(txn)?);
-    for number in known..all {
-        CHANNELS_BY_USE.put(txn, &(vchannels_of(txn, number)?, number), &store::Present {});
+    let (before, all) = (Order::read(txn)?, pchannel::count(txn)?);
+    let mut order = before;
+    for number in before.channels..all {
+        let place = (vchannels_of(txn, number)?, number);
+        CHANNELS_BY_USE.put(txn, &place, &store::Present {});
+        order = Order { channels: all, first: order.first.min(place) };
     }
-    if known < all {
-        CHANNEL_ORDER.put(txn, &(), &store::ChannelOrder { channels: all.into() });
+    let first = CHANNELS_BY_USE.keys(txn, &order.first, &(u64::MAX, u16::MAX), limit)?;
+    order.first = first.first().copied().unwrap_or(order.first);
+    if order != before {
+        order.put(txn);
     }
-    let first = CHANNELS_BY_USE.page(txn, &(), None, limit)?;
-    Ok(first.into_iter().map(|((_, number), _)| number).collect())
+    Ok(first.into_iter().map(|(_, number)| number).collect())
 }
 
-/// How many pchannels, from the first on, are in the order.
-fn in_order(read: &dyn Read) -> io::Result<u16> {
-    let row = CHANNEL_ORDER.get_or_default(read, &())?;
-    u16::try_from(row.channels).map_err(|_| CHANNEL_ORDER.corrupt(&CHANNEL_ORDER.key(&()), "more than there can be"))
+/// What is known of the order without looking through it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Order {
+    /// How many pchannels, from the first on, are in it.
+    channels: u16,
+    /// Nothing lies before this place. What lay there and was deleted would be walked over, row by row, by whoever
+    /// begins further ahead: each creation deletes what comes first.
+    first: (u64, u16),
+}
+
+impl Order {
+    fn read(read: &dyn Read) -> io::Result<Self> {
+        let row = CHANNEL_ORDER.get_or_default(read, &())?;
+        let narrow = |number: u32| {
+            u16::try_from(number).map_err(|_| CHANNEL_ORDER.corrupt(&CHANNEL_ORDER.key(&()), "more than there can be"))
+        };
+        Ok(Order { channels: narrow(row.channels)?, first: (row.first_vchannels, narrow(row.first_number)?) })
+    }
+
+    fn put(self, txn: &mut Txn<'_>) {
+        let Order { channels, first: (first_vchannels, first_number) } = self;
+        let row = store::ChannelOrder { channels: channels.into(), first_vchannels, first_number: first_number.into() };
+        CHANNEL_ORDER.put(txn, &(), &row);
+    }
 }
 
 /// Gives a dropped collection's channels back.
@@ -109,9 +133,13 @@ fn count(txn: &mut Txn<'_>, number: u16, change: impl FnOnce(u64) -> Option<u64>
     let vchannels = change(before)
         .ok_or_else(|| CHANNEL_USE.corrupt(&CHANNEL_USE.key(&number), "the count would leave its range"))?;
     CHANNEL_USE.put(txn, &number, &store::ChannelUse { vchannels });
-    if number < in_order(txn)? {
+    let order = Order::read(txn)?;
+    if number < order.channels {
         CHANNELS_BY_USE.delete(txn, &(before, number));
         CHANNELS_BY_USE.put(txn, &(vchannels, number), &store::Present {});
+        if (vchannels, number) < order.first {
+            Order { first: (vchannels, number), ..order }.put(txn);
+        }
     }
     Ok(())
 }

@@ -111,3 +111,20 @@ fn a_creation_looks_at_no_more_channels_than_it_takes() {
     let placed = create_sharded(&mut world, "second", 16);
     assert_eq!(placed[..2], [pchannel_name(2), pchannel_name(3)]);
 }
+
+/// What was deleted costs each look that begins before it, so none begins where nothing can be any more.
+#[test]
+fn a_creation_looks_at_nothing_before_the_least_used() {
+    let mut world = World::default();
+    for round in 0..3 {
+        create_sharded(&mut world, &format!("all{round}"), PCHANNELS.into());
+    }
+    create_sharded(&mut world, "one", 1);
+    let mut txn = Txn::new(&world.tables);
+    for count in 0..3 {
+        txn.put(roost_raft::kv::Space::STATE, tables::CHANNELS_BY_USE.key(&(count, 9)), b"damaged".to_vec());
+    }
+    let rows = txn.into_rows();
+    world.tables.commit(rows);
+    assert_eq!(create_sharded(&mut world, "next", 2), [pchannel_name(1), pchannel_name(2)]);
+}
