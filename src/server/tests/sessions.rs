@@ -228,7 +228,8 @@ async fn a_workers_client_registers_stays_and_registers_anew() {
     session.pause(false);
     let told = standing.wait_for(|now| *now != Standing::Live(first));
     let told = tokio::time::timeout(within, told).await.unwrap().unwrap().clone();
-    assert!(matches!(told, Standing::Joining { .. }), "{told:?}");
+    // It may have registered anew by the time that this is looked at.
+    assert!(matches!(told, Standing::Joining { .. } | Standing::Live(_)), "{told:?}");
     let second = session.live(within).await.unwrap();
     assert_eq!(second.server_id, 2);
     session.leave(within).await.unwrap();

@@ -275,8 +275,9 @@ impl Model {
                 let after =
                     self.changes[revision as usize + 1..].iter().take((self.compacted - revision).max(0) as usize);
                 let overtaken = same.or_else(|| after.flatten().find(later)).is_some();
-                let gone = event.r#type == 1 && revision < self.compacted;
-                if revision > self.compacted || !(overtaken || gone) {
+                // A deletion is never overtaken: what follows it is a new key. It goes when nobody may watch it any more.
+                let gone = if event.r#type == 1 { revision < self.compacted } else { overtaken };
+                if revision > self.compacted || !gone {
                     left.push((revision, kv.key.clone()));
                 }
             }
