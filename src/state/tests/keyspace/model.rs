@@ -275,7 +275,7 @@ impl Model {
                 let after =
                     self.changes[revision as usize + 1..].iter().take((self.compacted - revision).max(0) as usize);
                 let overtaken = same.or_else(|| after.flatten().find(later)).is_some();
-                // A deletion is never overtaken: what follows it is a new key. It goes when nobody may watch it any more.
+                // A deletion is never overtaken: what follows it is a new key. It goes when nobody may watch it now.
                 let gone = if event.r#type == 1 { revision < self.compacted } else { overtaken };
                 if revision > self.compacted || !gone {
                     left.push((revision, kv.key.clone()));
