@@ -86,6 +86,8 @@ pub const MAX_DESCRIPTION_BYTES: usize = 1024;
 pub const MAX_GRANTS: u64 = 1 << 18;
 /// Grants that one entry deletes or moves, beside whatever else it does.
 pub const GRANTS_AT_ONCE: usize = 64;
+/// Users whom one entry takes a role from that goes: there are as many as an operator allows.
+pub const BINDINGS_AT_ONCE: usize = 64;
 /// Earlier renames of one collection whose grants still lie where they were.
 pub const MAX_GRANT_SOURCES: usize = 8;
 /// Drops and renames whose grants still lie where they were, before renames have to wait.

@@ -171,7 +171,7 @@ pub struct Roost;
 impl Machine for Roost {
     type Event = Event;
 
-    const APPLY_VERSION: u32 = 7;
+    const APPLY_VERSION: u32 = 8;
     const BATCHES_SINCE: u32 = 3;
 
     fn apply(

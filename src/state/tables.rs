@@ -78,9 +78,9 @@ pub const USERS: Table<String, store::User> = Table::new(0x70, "user");
 /// By name.
 pub const ROLES: Table<String, store::Role> = Table::new(0x71, "role");
 /// By user, role.
-pub const USER_ROLES: Table<(Name, String), store::Present> = Table::new(0x72, "user's role");
+pub const USER_ROLES: Table<(Name, String), store::Binding> = Table::new(0x72, "user's role");
 /// By role, user.
-pub const ROLE_USERS: Table<(Name, String), store::Present> = Table::new(0x73, "role's user");
+pub const ROLE_USERS: Table<(Name, String), store::Binding> = Table::new(0x73, "role's user");
 /// By role, object type, database, object, privilege.
 pub const GRANTS: Table<GrantKey, store::Grant> = Table::new(0x74, "grant");
 /// By database, object, grant: of the grants that name an object.

@@ -1,17 +1,19 @@
 //! Grants that lose what they name: a collection is dropped or renamed, a role is dropped. A few are touched at once;
-//! where there are more, a shift or a cut says what has become of them.
+//! where there are more, a shift or a cut says what has become of them. The users of a role that goes fare alike.
 
 use std::io;
 
+use super::command::AccessEvent;
 use super::grant::{self, GrantKey};
-use super::shift::{self, Fate, Place, SHIFTS_SINCE, Shifts};
+use super::shift::{self, Fate, Place, SHIFTS_SINCE, Shifts, USERS_CUT_SINCE};
 use super::{AccessView, role};
 use crate::error::Rejection;
 use crate::pb::store;
-use crate::state::limits::{GRANTS_AT_ONCE, MAX_GRANT_SHIFTS, MAX_GRANT_SOURCES};
+use crate::state::Event;
+use crate::state::limits::{BINDINGS_AT_ONCE, GRANTS_AT_ONCE, MAX_GRANT_SHIFTS, MAX_GRANT_SOURCES};
 use crate::state::step::{Refusal, Step};
 use crate::state::table::Name;
-use crate::state::tables::{GRANTS, OBJECT_GRANTS};
+use crate::state::tables::{GRANTS, OBJECT_GRANTS, ROLE_USERS};
 
 /// What cannot be answered before more of the grants that are gone were swept.
 pub(super) fn unswept() -> Rejection {
@@ -58,6 +60,25 @@ pub(super) fn forget_role(step: &mut Step<'_, '_>, role: &str) -> io::Result<Opt
         }
     }
     Ok(Some(seen))
+}
+
+/// Takes a role that goes from everybody. Returns who had it; `None`: they are too many to touch them.
+pub(super) fn forget_users(step: &mut Step<'_, '_>, role: &str) -> io::Result<Option<Vec<String>>> {
+    let most = if step.apply_version < USERS_CUT_SINCE { usize::MAX } else { BINDINGS_AT_ONCE };
+    let page = ROLE_USERS.page(step.txn, &Name::from(role.to_owned()), None, most.saturating_add(1))?;
+    if page.len() > most {
+        shift::cut_users(step, role)?;
+        return Ok(None);
+    }
+    let (mut shifts, mut had_it) = (Shifts::read(step.txn)?, Vec::new());
+    for ((_, user), row) in page {
+        role::unbind(step, &user, role);
+        if shifts.has_role(step.txn, role, &row)? {
+            step.events.push(Event::Access(AccessEvent::User { name: user.clone() }));
+            had_it.push(user);
+        }
+    }
+    Ok(Some(had_it))
 }
 
 /// The grants that lie on a collection, with what has become of them; `None`: there are too many to touch them.

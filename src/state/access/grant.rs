@@ -119,7 +119,7 @@ pub struct SetCondition {
 
 impl Grant {
     pub(super) fn apply(&self, step: &mut Step<'_, '_>) -> Outcome {
-        role::existing(step, &self.key.role)?;
+        role::must_be_there(step, &self.key.role)?;
         if self.of_group && AccessView::new(step.txn).group(&self.key.privilege)?.is_none() {
             return Err(Rejection::invalid(format!("not found the privilege name[{}]", self.key.privilege)).into());
         }
@@ -219,7 +219,7 @@ pub(super) fn remove(step: &mut Step<'_, '_>, key: &GrantKey, row: &store::Grant
 
 impl Revoke {
     pub(super) fn apply(&self, step: &mut Step<'_, '_>) -> Outcome {
-        role::existing(step, &self.key.role)?;
+        role::must_be_there(step, &self.key.role)?;
         let found = Shifts::read(step.txn)?.seen_as(step.txn, &self.key)?;
         for one in &found {
             remove(step, &one.key, &one.row, &Fate::AtHome)?;

@@ -26,6 +26,7 @@ pub use user::{CreateRoot, CreateUser, DropUser, UpdateUser};
 
 pub(super) use forget::{forget_object, rename_object};
 
+use self::shift::Shifts;
 use super::Event;
 use super::limits::MAX_NAME_BYTES;
 use super::step::{Refusal, Step};
@@ -42,6 +43,9 @@ pub const ADMIN: &str = "admin";
 pub const PUBLIC: &str = "public";
 /// Any object, any database, any privilege.
 pub const ANY: &str = "*";
+
+/// From this apply version on refusals have the words of Milvus 2.6 where they had those of an older one.
+const TEXTS_SINCE: u32 = 8;
 
 /// Roles that are always there and can neither be altered nor dropped.
 pub fn is_built_in(role: &str) -> bool {
@@ -115,13 +119,25 @@ impl<'a> AccessView<'a> {
     /// The roles that a user was given, by name: without `public`, which every user has.
     pub fn roles_of(&self, user: &str) -> io::Result<Vec<String>> {
         let page = USER_ROLES.page(self.read, &Name::from(user.to_owned()), None, usize::MAX)?;
-        Ok(page.into_iter().map(|((_, role), _)| role).collect())
+        let (mut shifts, mut roles) = (Shifts::read(self.read)?, Vec::with_capacity(page.len()));
+        for ((_, role), row) in page {
+            if shifts.has_role(self.read, &role, &row)? {
+                roles.push(role);
+            }
+        }
+        Ok(roles)
     }
 
     /// The users that were given a role, by name.
     pub fn users_of(&self, role: &str) -> io::Result<Vec<String>> {
         let page = ROLE_USERS.page(self.read, &Name::from(role.to_owned()), None, usize::MAX)?;
-        Ok(page.into_iter().map(|((_, user), _)| user).collect())
+        let (mut shifts, mut users) = (Shifts::read(self.read)?, Vec::with_capacity(page.len()));
+        for ((_, user), row) in page {
+            if shifts.has_role(self.read, role, &row)? {
+                users.push(user);
+            }
+        }
+        Ok(users)
     }
 
     /// The grants of a role, in the order of their keys.

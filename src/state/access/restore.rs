@@ -69,7 +69,7 @@ impl Restore {
                 if AccessView::new(step.txn).role(name)?.is_none() {
                     return Err(Rejection::invalid(format!("role [{name}] does not exist")).into());
                 }
-                role::bind(step, &restored.name, name);
+                role::bind(step, &restored.name, name)?;
             }
         }
         let totals = AccessView::new(step.txn).totals()?;

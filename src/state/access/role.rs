@@ -1,10 +1,13 @@
 //! Roles, and who has them.
 
+use std::io;
+
 use serde::{Deserialize, Serialize};
 
 use super::command::AccessEvent;
+use super::shift::{Shifts, USERS_CUT_SINCE};
 use super::user::check_description;
-use super::{AccessView, check_name, count, forget, is_built_in};
+use super::{AccessView, TEXTS_SINCE, check_name, count, forget, is_built_in};
 use crate::error::Rejection;
 use crate::pb::store;
 use crate::state::broadcast::outbox;
@@ -47,6 +50,15 @@ pub(super) fn existing(step: &Step<'_, '_>, name: &str) -> Result<store::Role, R
     Ok(ROLES.get(step.txn, &name.to_owned())?.ok_or_else(missing)?)
 }
 
+/// The role of a grant must be there.
+pub(super) fn must_be_there(step: &Step<'_, '_>, name: &str) -> Result<(), Refusal> {
+    if step.apply_version < TEXTS_SINCE {
+        return existing(step, name).map(|_| ());
+    }
+    let missing = || Rejection::invalid(format!("the role {name:?} does not exist"));
+    Ok(ROLES.get(step.txn, &name.to_owned())?.map(|_| ()).ok_or_else(missing)?)
+}
+
 /// Writes a role that is known not to be there.
 pub(super) fn put_new(step: &mut Step<'_, '_>, name: &str, description: &str) -> Result<(), Refusal> {
     check_name("role name", name)?;
@@ -61,12 +73,16 @@ pub(super) fn put_new(step: &mut Step<'_, '_>, name: &str, description: &str) ->
 }
 
 /// The user has the role from now on; both are known to be there.
-pub(super) fn bind(step: &mut Step<'_, '_>, user: &str, role: &str) {
-    USER_ROLES.put(step.txn, &(user.to_owned().into(), role.to_owned()), &store::Present {});
-    ROLE_USERS.put(step.txn, &(role.to_owned().into(), user.to_owned()), &store::Present {});
+pub(super) fn bind(step: &mut Step<'_, '_>, user: &str, role: &str) -> io::Result<()> {
+    let cuts = step.apply_version >= USERS_CUT_SINCE;
+    let row = store::Binding { written: if cuts { AccessView::new(step.txn).totals()?.shifts } else { 0 } };
+    USER_ROLES.put(step.txn, &(user.to_owned().into(), role.to_owned()), &row);
+    ROLE_USERS.put(step.txn, &(role.to_owned().into(), user.to_owned()), &row);
+    Ok(())
 }
 
-fn unbind(step: &mut Step<'_, '_>, user: &str, role: &str) {
+/// Deletes the rows of it, whether the user had the role or had had it.
+pub(super) fn unbind(step: &mut Step<'_, '_>, user: &str, role: &str) {
     USER_ROLES.delete(step.txn, &(user.to_owned().into(), role.to_owned()));
     ROLE_USERS.delete(step.txn, &(role.to_owned().into(), user.to_owned()));
 }
@@ -80,9 +96,19 @@ pub(super) fn changed(step: &mut Step<'_, '_>, name: &str) {
 }
 
 impl CreateRole {
+    /// Milvus prints its own message.
+    fn shown(&self, step: &Step<'_, '_>) -> String {
+        let CreateRole { name, description, .. } = self;
+        match description.as_str() {
+            _ if step.apply_version < TEXTS_SINCE => name.clone(),
+            "" => format!("name:{name:?}"),
+            description => format!("name:{name:?} description:{description:?}"),
+        }
+    }
+
     pub(super) fn apply(&self, step: &mut Step<'_, '_>) -> Outcome {
         if ROLES.get(step.txn, &self.name)?.is_some() {
-            return Err(Rejection::invalid(format!("role [{}] already exists", self.name)).into());
+            return Err(Rejection::invalid(format!("role [{}] already exists", self.shown(step))).into());
         }
         if AccessView::new(step.txn).totals()?.roles >= self.max_roles {
             let detail = "unable to create role because the number of roles has reached the limit".to_owned();
@@ -122,12 +148,8 @@ impl DropRole {
             return Err(Rejection::invalid(detail).into());
         }
         let grants = forget::forget_role(step, &self.name)?;
-        let users = AccessView::new(step.txn).users_of(&self.name)?;
-        for user in &users {
-            unbind(step, user, &self.name);
-            step.events.push(Event::Access(AccessEvent::User { name: user.clone() }));
-        }
-        outbox::role_dropped(step, &self.name, self.force, &users, grants.as_deref())?;
+        let users = forget::forget_users(step, &self.name)?;
+        outbox::role_dropped(step, &self.name, self.force, users.as_deref(), grants.as_deref())?;
         ROLES.delete(step.txn, &self.name);
         count(step.txn, |totals| {
             totals.roles = totals.roles.checked_sub(1)?;
@@ -142,13 +164,16 @@ impl BindRole {
     pub(super) fn apply(&self, step: &mut Step<'_, '_>) -> Outcome {
         existing(step, &self.role)?;
         check_name("user name", &self.user)?;
-        let had_it = USER_ROLES.get(step.txn, &(self.user.clone().into(), self.role.clone()))?.is_some();
+        let had_it = match USER_ROLES.get(step.txn, &(self.user.clone().into(), self.role.clone()))? {
+            Some(row) => Shifts::read(step.txn)?.has_role(step.txn, &self.role, &row)?,
+            None => false,
+        };
         if self.bind {
             if USERS.get(step.txn, &self.user)?.is_none() {
-                let detail = format!("user {:?} not found: failed to check user existence", self.user);
-                return Err(Rejection::invalid(detail).into());
+                let old = if step.apply_version < TEXTS_SINCE { ": failed to check user existence" } else { "" };
+                return Err(Rejection::invalid(format!("user {:?} not found{old}", self.user)).into());
             }
-            bind(step, &self.user, &self.role);
+            bind(step, &self.user, &self.role)?;
         } else {
             unbind(step, &self.user, &self.role);
         }

@@ -2,7 +2,8 @@
 //! of thousands, and every other command waits for the one that is applied. So beyond a few of them one row says it:
 //!
 //! - a *shift* of an object: grants on it that were written before are gone, or are on another object now;
-//! - a *cut* of a role: grants to it that were written before were an earlier role's of the same name.
+//! - a *cut* of a role: grants to it that were written before were an earlier role's of the same name, and so were the
+//!   users who had it before, if there were many.
 //!
 //! Shifts and cuts are counted together, and a grant holds the count at which it was written, so that one number tells
 //! before from after. Whoever reads a grant asks here what has become of it; a leader has the rows themselves follow
@@ -13,6 +14,7 @@
 //! one that lies there, else the one of the latest shift.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::io;
 
 use roost_raft::kv::Read;
@@ -29,6 +31,9 @@ use crate::state::tables::{ACCESS_TOTALS, GRANT_SHIFTS, GRANT_SOURCES, GRANTS, R
 
 /// From this apply version on drops and renames leave grants where they are if there are many.
 pub(super) const SHIFTS_SINCE: u32 = 7;
+
+/// From this apply version on a role that goes leaves its users' rows where they are if there are many.
+pub(super) const USERS_CUT_SINCE: u32 = 8;
 
 /// The rank of a grant that is what its key says; of others, it is the number of the shift that moved them.
 const AT_HOME: u64 = u64::MAX;
@@ -103,7 +108,7 @@ pub(super) struct Found {
 pub(super) struct Shifts {
     /// Some are not swept.
     any: bool,
-    cuts: BTreeMap<String, u64>,
+    cuts: BTreeMap<String, store::RoleCut>,
     /// By number, where they lead to.
     of: BTreeMap<Place, Vec<(u64, Option<Place>)>>,
 }
@@ -118,7 +123,7 @@ impl Shifts {
         if !self.any {
             return Ok(Fate::AtHome);
         }
-        if row.written < self.cut(read, &key.role)? {
+        if row.written < self.cut(read, &key.role)?.before {
             return Ok(Fate::Cut);
         }
         if !is_on_collection(key) {
@@ -132,20 +137,26 @@ impl Shifts {
         })
     }
 
-    fn cut(&mut self, read: &dyn Read, role: &str) -> io::Result<u64> {
-        if let Some(before) = self.cuts.get(role) {
-            return Ok(*before);
+    /// Whether a user whose row this is has the role still.
+    pub(super) fn has_role(&mut self, read: &dyn Read, role: &str, row: &store::Binding) -> io::Result<bool> {
+        Ok(!self.any || row.written >= self.cut(read, role)?.users_before)
+    }
+
+    fn cut(&mut self, read: &dyn Read, role: &str) -> io::Result<&store::RoleCut> {
+        match self.cuts.entry(role.to_owned()) {
+            Entry::Occupied(known) => Ok(known.into_mut()),
+            Entry::Vacant(new) => {
+                let cut = ROLE_CUTS.get_or_default(read, new.key())?;
+                Ok(new.insert(cut))
+            }
         }
-        let before = ROLE_CUTS.get_or_default(read, &role.to_owned())?.before;
-        self.cuts.insert(role.to_owned(), before);
-        Ok(before)
     }
 
     /// Those of an object, the earliest first.
     fn shifts_of(&mut self, read: &dyn Read, place: Place) -> io::Result<&[(u64, Option<Place>)]> {
         match self.of.entry(place) {
-            std::collections::btree_map::Entry::Occupied(known) => Ok(known.into_mut()),
-            std::collections::btree_map::Entry::Vacant(new) => {
+            Entry::Occupied(known) => Ok(known.into_mut()),
+            Entry::Vacant(new) => {
                 let page = GRANT_SHIFTS.page(read, &new.key().name(), None, usize::MAX)?;
                 let shifts = page.into_iter().map(|((_, number), row)| (number, row.to.map(Place::from)));
                 Ok(new.insert(shifts.collect()))
@@ -259,9 +270,25 @@ pub(super) fn redirect(step: &mut Step<'_, '_>, place: &Place, to: Option<&Place
 
 /// All grants to the role, as it stands, are gone.
 pub(super) fn cut(step: &mut Step<'_, '_>, role: &str) -> io::Result<()> {
-    let is_new = ROLE_CUTS.get(step.txn, &role.to_owned())?.is_none();
-    let before = next(step, is_new)?;
-    ROLE_CUTS.put(step.txn, &role.to_owned(), &store::RoleCut { before, after: Vec::new() });
+    put_cut(step, role, |cut, before| store::RoleCut { before, after: Vec::new(), ..cut })
+}
+
+/// Nobody has the role any more.
+pub(super) fn cut_users(step: &mut Step<'_, '_>, role: &str) -> io::Result<()> {
+    put_cut(step, role, |cut, users_before| store::RoleCut { users_before, after_user: String::new(), ..cut })?;
+    everything(step);
+    Ok(())
+}
+
+/// With the number of this cut.
+fn put_cut(
+    step: &mut Step<'_, '_>,
+    role: &str,
+    with: impl FnOnce(store::RoleCut, u64) -> store::RoleCut,
+) -> io::Result<()> {
+    let known = ROLE_CUTS.get(step.txn, &role.to_owned())?;
+    let number = next(step, known.is_none())?;
+    ROLE_CUTS.put(step.txn, &role.to_owned(), &with(known.unwrap_or_default(), number));
     Ok(())
 }
 

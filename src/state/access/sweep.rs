@@ -1,17 +1,18 @@
-//! The tables follow what shifts and cuts say (`shift`): a step deletes or moves a few of the grants that they concern.
+//! The tables follow what shifts and cuts say (`shift`): a step deletes or moves a few of the grants that they concern,
+//! or takes a role that went from a few users.
 //! What readers see does not change by it, so nobody is told.
 
 use std::io;
 
-use super::count;
 use super::grant::{self, GrantKey};
 use super::shift::{Fate, Place, Shifts};
+use super::{count, role};
 use crate::pb::store;
 use crate::state::Reply;
-use crate::state::limits::GRANTS_AT_ONCE;
+use crate::state::limits::{BINDINGS_AT_ONCE, GRANTS_AT_ONCE};
 use crate::state::step::{Outcome, Step};
 use crate::state::table::{Key, Name};
-use crate::state::tables::{GRANT_SHIFTS, GRANT_SOURCES, GRANTS, OBJECT_GRANTS, ROLE_CUTS};
+use crate::state::tables::{GRANT_SHIFTS, GRANT_SOURCES, GRANTS, OBJECT_GRANTS, ROLE_CUTS, ROLE_USERS};
 
 /// One step of the first of them.
 pub(super) fn apply(step: &mut Step<'_, '_>) -> Outcome {
@@ -24,25 +25,56 @@ pub(super) fn apply(step: &mut Step<'_, '_>) -> Outcome {
     Ok(Reply::AccessChanged)
 }
 
-fn sweep_role(step: &mut Step<'_, '_>, role: &String, mut cut: store::RoleCut) -> io::Result<()> {
+/// First its grants, then its users.
+fn sweep_role(step: &mut Step<'_, '_>, role: &String, cut: store::RoleCut) -> io::Result<()> {
+    let left = if cut.before > 0 { sweep_grants(step, role, cut)? } else { sweep_users(step, role, cut)? };
+    match left {
+        Some(cut) => {
+            ROLE_CUTS.put(step.txn, role, &cut);
+            Ok(())
+        }
+        None => {
+            ROLE_CUTS.delete(step.txn, role);
+            swept(step)
+        }
+    }
+}
+
+/// Returns what is left to do; `None`: nothing.
+fn sweep_grants(step: &mut Step<'_, '_>, role: &str, mut cut: store::RoleCut) -> io::Result<Option<store::RoleCut>> {
     let after = last_swept(&cut.after);
-    let page = GRANTS.page(step.txn, &Name::from(role.clone()), after.as_ref(), GRANTS_AT_ONCE)?;
+    let page = GRANTS.page(step.txn, &Name::from(role.to_owned()), after.as_ref(), GRANTS_AT_ONCE)?;
     for (key, row) in &page {
         if row.written < cut.before {
             grant::remove(step, key, row, &Fate::Cut)?;
         }
     }
-    match page.last() {
+    Ok(match page.last() {
         Some((last, _)) if page.len() == GRANTS_AT_ONCE => {
             cut.after = encoded(last);
-            ROLE_CUTS.put(step.txn, role, &cut);
-            Ok(())
+            Some(cut)
         }
-        _ => {
-            ROLE_CUTS.delete(step.txn, role);
-            swept(step)
+        _ => (cut.users_before > 0).then(|| store::RoleCut { before: 0, after: Vec::new(), ..cut }),
+    })
+}
+
+/// Returns what is left to do; `None`: nothing.
+fn sweep_users(step: &mut Step<'_, '_>, role: &str, mut cut: store::RoleCut) -> io::Result<Option<store::RoleCut>> {
+    let of = Name::from(role.to_owned());
+    let after = (!cut.after_user.is_empty()).then(|| (of.clone(), cut.after_user.clone()));
+    let page = ROLE_USERS.page(step.txn, &of, after.as_ref(), BINDINGS_AT_ONCE)?;
+    for ((_, user), row) in &page {
+        if row.written < cut.users_before {
+            role::unbind(step, user, role);
         }
     }
+    Ok(match page.last() {
+        Some(((_, user), _)) if page.len() == BINDINGS_AT_ONCE => {
+            cut.after_user.clone_from(user);
+            Some(cut)
+        }
+        _ => None,
+    })
 }
 
 fn sweep_object(step: &mut Step<'_, '_>, place: &Place, number: u64, mut shift: store::GrantShift) -> io::Result<()> {

@@ -4,13 +4,14 @@ use serde::{Deserialize, Serialize};
 
 use super::command::AccessEvent;
 use super::grant::{self, Grant};
-use super::{AccessView, ROOT, check_name, count};
+use super::{AccessView, ROOT, check_name, count, role};
 use crate::error::Rejection;
 use crate::pb::store;
 use crate::state::broadcast::outbox;
 use crate::state::limits::{MAX_DESCRIPTION_BYTES, MAX_HASH_BYTES};
 use crate::state::step::{Outcome, Refusal, Step};
-use crate::state::tables::{ROLE_USERS, USER_ROLES, USERS};
+use crate::state::table::Name;
+use crate::state::tables::{USER_ROLES, USERS};
 use crate::state::{Event, Reply};
 
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -158,9 +159,8 @@ impl DropUser {
         }
         USERS.delete(step.txn, &self.name);
         let roles = AccessView::new(step.txn).roles_of(&self.name)?;
-        for role in &roles {
-            USER_ROLES.delete(step.txn, &(self.name.clone().into(), role.clone()));
-            ROLE_USERS.delete(step.txn, &(role.clone().into(), self.name.clone()));
+        for ((_, role), _) in USER_ROLES.page(step.txn, &Name::from(self.name.clone()), None, usize::MAX)? {
+            role::unbind(step, &self.name, &role);
         }
         outbox::user_dropped(step, &self.name, &roles)?;
         count(step.txn, |totals| {

@@ -310,7 +310,13 @@ fn rows() {
         ("access totals with shifts", shifted.encode_to_vec()),
         ("grant place", to.encode_to_vec()),
         ("grant shift", shift.encode_to_vec()),
-        ("role cut", store::RoleCut { before: 300, after: vec![1, 2] }.encode_to_vec()),
+        ("role cut", store::RoleCut { before: 300, after: vec![1, 2], ..Default::default() }.encode_to_vec()),
+        (
+            "role cut of users",
+            store::RoleCut { users_before: 301, after_user: "u".into(), ..Default::default() }.encode_to_vec(),
+        ),
+        ("user's role", store::Binding { written: 300 }.encode_to_vec()),
+        ("user's role before cuts", store::Binding::default().encode_to_vec()),
     ];
     check(&found, ROWS);
 }
@@ -675,6 +681,9 @@ const ROWS: &[(&str, &str)] = &[
     ("grant place", "0a016412016f"),
     ("grant shift", "0a060a016412016f12020102"),
     ("role cut", "08ac0212020102"),
+    ("role cut of users", "18ad02220175"),
+    ("user's role", "08ac02"),
+    ("user's role before cuts", ""),
 ];
 
 /// A space and a key, then the row.

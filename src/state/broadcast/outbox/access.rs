@@ -120,24 +120,24 @@ fn is_role(header: &AlterRoleMessageHeader, name: &str) -> bool {
     header.role_entity.as_ref().is_some_and(|role| role.name == name)
 }
 
-/// `users` and `grants`: those that it had; `None`: of grants too many to take back what nobody has begun with, which
-/// then goes before this.
+/// `users` and `grants`: those that it had; `None`: too many to take back what nobody has begun with, which then goes
+/// before this.
 pub(in crate::state) fn role_dropped(
     step: &mut Step<'_, '_>,
     name: &str,
     force: bool,
-    users: &[String],
+    users: Option<&[String]>,
     grants: Option<&[GrantKey]>,
 ) -> Result<(), Refusal> {
     let Some(control) = control(step)? else { return Ok(()) };
-    for user in users {
+    for user in users.into_iter().flatten() {
         forget_binding(step, user, name)?;
     }
+    for grant in grants.into_iter().flatten() {
+        forget_grant(step, grant)?;
+    }
     let id = subject(ROLE, &[name]);
-    if let Some(grants) = grants {
-        for grant in grants {
-            forget_grant(step, grant)?;
-        }
+    if users.is_some() && grants.is_some() {
         let taken =
             take_back(step, id, &[MessageType::AlterRole], |_, header: &AlterRoleMessageHeader| is_role(header, name))?;
         if taken.iter().any(|(task, _)| task.creates) {

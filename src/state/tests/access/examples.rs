@@ -38,7 +38,7 @@ fn root_and_the_built_in_roles_come_first_and_stay() {
         assert_eq!(world.refused(alter).0, 1401);
         assert_eq!(
             world.refused(create_role(role)),
-            (1100, format!("role [{role}] already exists: invalid parameter"))
+            (1100, format!("role [name:\"{role}\"] already exists: invalid parameter"))
         );
     }
 }
@@ -100,8 +100,11 @@ fn roles_are_given_and_taken() {
     world.access(create_user("a"));
     world.access(create_role("r"));
     assert_eq!(world.refused(bind("a", "none", true)).0, 1100);
-    let text = "user \"nobody\" not found: failed to check user existence: invalid parameter";
-    assert_eq!(world.refused(bind("nobody", "r", true)), (1100, text.into()));
+    for (apply_version, behind) in [(7, ": failed to check user existence"), (8, "")] {
+        world.apply_version = apply_version;
+        let text = format!("user \"nobody\" not found{behind}: invalid parameter");
+        assert_eq!(world.refused(bind("nobody", "r", true)), (1100, text));
+    }
     world.access(bind("nobody", "r", false));
     world.access(bind("a", "r", true));
     world.access(bind("a", "r", true));
@@ -208,6 +211,33 @@ fn groups_have_one_level_and_stay_while_they_are_granted() {
     // Emptied, a group may take another level.
     world.access(change_group("outer", &[("g", None)], false));
     world.access(change_group("outer", &[("CreateDatabase", Some(PrivilegeLevel::Cluster))], true));
+}
+
+/// Replies are part of the state, so an older version's words stay as they were.
+#[test]
+fn refusals_about_roles_have_the_words_of_their_version() {
+    let described = CreateRole { name: "r".into(), description: "of \"r\"".into(), max_roles: 10 };
+    for (apply_version, exists, with_description, missing) in [
+        (7, "role [r] already", "role [r] already", "not found the role, maybe the role isn't existed"),
+        (
+            8,
+            r#"role [name:"r"] already"#,
+            r#"role [name:"r" description:"of \"r\""] already"#,
+            r#"the role "none" does not exist"#,
+        ),
+    ] {
+        let mut world = World { apply_version, ..world() };
+        world.access(create_role("r"));
+        let said =
+            |(code, text): (i32, String), begin: &str| assert!(code == 1100 && text.starts_with(begin), "{text}");
+        said(world.refused(create_role("r")), exists);
+        said(world.refused(AccessCommand::CreateRole(described.clone())), with_description);
+        let key = key("none", "books", "PrivilegeLoad");
+        said(world.refused(AccessCommand::Grant(grant(key.clone(), false))), missing);
+        said(world.refused(AccessCommand::Revoke(Revoke { key })), missing);
+        let drop = AccessCommand::DropRole(DropRole { name: "none".into(), force: true });
+        said(world.refused(drop), "not found the role, maybe the role isn't existed");
+    }
 }
 
 /// A new group of the old one's name would have been a member again.

@@ -6,10 +6,11 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 
 use super::*;
-use crate::state::limits::GRANTS_AT_ONCE;
+use crate::state::limits::{BINDINGS_AT_ONCE, GRANTS_AT_ONCE};
 
 /// More than a command touches.
 const MANY: usize = GRANTS_AT_ONCE + 6;
+const USERS: usize = BINDINGS_AT_ONCE + 6;
 
 #[derive(Clone, Debug)]
 enum Op {
@@ -18,6 +19,10 @@ enum Op {
     Grant(GrantKey),
     Revoke(GrantKey),
     Condition(GrantKey),
+    /// A role to so many users.
+    Give(String, usize),
+    Take(String, usize),
+    DropUser(usize),
     CreateRole(String),
     DropRole(String),
     Create(String),
@@ -30,6 +35,9 @@ enum Op {
 struct Model {
     roles: BTreeSet<String>,
     collections: BTreeSet<String>,
+    users: BTreeSet<String>,
+    /// Role and user.
+    bound: BTreeSet<(String, String)>,
     /// To their conditions.
     grants: BTreeMap<GrantKey, String>,
 }
@@ -48,6 +56,10 @@ impl Model {
     }
 }
 
+fn user(number: usize) -> String {
+    format!("u{number}")
+}
+
 fn commands(op: &Op) -> Vec<Command> {
     let granted = |key: &GrantKey| access(AccessCommand::Grant(grant(key.clone(), false)));
     match op {
@@ -60,6 +72,9 @@ fn commands(op: &Op) -> Vec<Command> {
             let condition = SetCondition { key: key.clone(), condition: "true".into() };
             vec![access(AccessCommand::SetCondition(condition))]
         }
+        Op::Give(role, count) => (0..*count).map(|number| access(bind(&user(number), role, true))).collect(),
+        Op::Take(role, number) => vec![access(bind(&user(*number), role, false))],
+        Op::DropUser(number) => vec![access(AccessCommand::DropUser(DropUser { name: user(*number) }))],
         Op::CreateRole(name) => vec![access(create_role(name))],
         Op::DropRole(name) => vec![access(AccessCommand::DropRole(DropRole { name: name.clone(), force: true }))],
         Op::Create(name) => vec![Command::CreateCollection(create_collection("", name))],
@@ -83,9 +98,19 @@ fn follow(model: &mut Model, op: &Op) {
                 *condition = "true".into();
             }
         }
+        Op::Give(role, count) if model.roles.contains(role) => {
+            let there = (0..*count).map(user).filter(|name| model.users.contains(name));
+            model.bound.extend(there.map(|name| (role.clone(), name)));
+        }
+        Op::Take(role, number) => _ = model.bound.remove(&(role.clone(), user(*number))),
+        Op::DropUser(number) => {
+            model.users.remove(&user(*number));
+            model.bound.retain(|(_, name)| *name != user(*number));
+        }
         Op::CreateRole(name) => _ = model.roles.insert(name.clone()),
         Op::DropRole(name) => {
             model.roles.remove(name);
+            model.bound.retain(|(role, _)| role != name);
             model.grants.retain(|key, _| key.role != *name);
         }
         Op::Create(name) => _ = model.collections.insert(name.clone()),
@@ -106,6 +131,21 @@ fn seen(world: &World) -> BTreeMap<GrantKey, String> {
     rows.map(|(key, row)| (key, row.condition)).collect()
 }
 
+/// Role and user, as both listings have it.
+fn bound(world: &World) -> BTreeSet<(String, String)> {
+    let view = world.view().access();
+    let roles = view.roles(None, 99).unwrap().into_iter().map(|(role, _)| role);
+    let of_roles: BTreeSet<_> = roles
+        .flat_map(|role| view.users_of(&role).unwrap().into_iter().map(move |user| (role.clone(), user)))
+        .collect();
+    let users = view.users(None, usize::MAX).unwrap().into_iter().map(|(user, _)| user);
+    let of_users: BTreeSet<_> = users
+        .flat_map(|user| view.roles_of(&user).unwrap().into_iter().map(move |role| (role, user.clone())))
+        .collect();
+    assert_eq!(of_roles, of_users);
+    of_roles
+}
+
 /// When nothing is left to be swept, the rows are what readers see, and nothing else.
 fn compare_rows(world: &World, model: &Model) {
     let view = world.view().access();
@@ -116,6 +156,7 @@ fn compare_rows(world: &World, model: &Model) {
         assert_eq!(view.role(role).unwrap().unwrap().grants, of as u64);
     }
     assert_eq!([0x74, 0x75, 0x79, 0x7a, 0x7b].map(|tag| world.count(tag)), [count, count, 0, 0, 0]);
+    assert_eq!([0x72, 0x73].map(|tag| world.count(tag)), [model.bound.len(); 2]);
 }
 
 fn role() -> impl Strategy<Value = String> {
@@ -141,8 +182,11 @@ fn op() -> impl Strategy<Value = Op> {
         2 => one().prop_map(Op::Grant),
         2 => one().prop_map(Op::Revoke),
         1 => one().prop_map(Op::Condition),
+        2 => (role(), prop_oneof![2 => Just(USERS), 1 => 1..5_usize]).prop_map(|(role, count)| Op::Give(role, count)),
+        1 => (role(), 0..3_usize).prop_map(|(role, number)| Op::Take(role, number)),
+        1 => (0..3_usize).prop_map(Op::DropUser),
         2 => role().prop_map(Op::CreateRole),
-        1 => role().prop_map(Op::DropRole),
+        2 => role().prop_map(Op::DropRole),
         2 => name().prop_map(Op::Create),
         2 => name().prop_map(Op::Drop),
         5 => (name(), name()).prop_map(|(from, to)| Op::Rename(from, to)),
@@ -152,6 +196,10 @@ fn op() -> impl Strategy<Value = Op> {
 
 fn world() -> (World, Model) {
     let (mut world, mut model) = (World::default(), Model::default());
+    for number in 0..USERS {
+        world.access(create_user(&user(number)));
+        model.users.insert(user(number));
+    }
     let first = ["a", "b"].map(|name| Op::Create(name.into()));
     for op in first.into_iter().chain(["r", "s"].map(|role| Op::CreateRole(role.into()))) {
         run(&mut world, &mut model, &op);
@@ -166,6 +214,7 @@ fn run(world: &mut World, model: &mut Model, op: &Op) {
     assert!(!(told && matches!(op, Op::Sweep(_))), "a sweep changes nothing that anybody sees");
     follow(model, op);
     assert_eq!(seen(world), model.grants, "{op:?}");
+    assert_eq!(bound(world), model.bound, "{op:?}");
 }
 
 fn sweep(world: &mut World) {
@@ -192,6 +241,7 @@ proptest! {
         }
         sweep(&mut world);
         prop_assert_eq!(seen(&world), model.grants.clone());
+        prop_assert_eq!(bound(&world), model.bound.clone());
         compare_rows(&world, &model);
     }
 }
@@ -212,6 +262,8 @@ fn model_of(world: &World) -> Model {
     Model {
         roles: roles.map(str::to_owned).collect(),
         collections: collections.map(str::to_owned).collect(),
+        users: world.view().access().users(None, usize::MAX).unwrap().into_iter().map(|(name, _)| name).collect(),
+        bound: bound(world),
         grants: seen(world),
     }
 }
@@ -233,6 +285,54 @@ fn a_large_drop_or_rename_is_a_small_apply() {
     }
     sweep(&mut world);
     compare_rows(&world, &model_of(&world));
+}
+
+#[test]
+fn a_role_of_many_users_goes_by_a_small_apply_and_comes_back_without_them() {
+    let (mut world, mut model) = world();
+    for number in USERS..2000 {
+        let AccessCommand::CreateUser(one) = create_user(&user(number)) else { unreachable!() };
+        world.access(AccessCommand::CreateUser(CreateUser { max_users: 5000, ..one }));
+        model.users.insert(user(number));
+    }
+    run(&mut world, &mut model, &Op::Give("r".into(), 2000));
+    run(&mut world, &mut model, &Op::Fill("r".into(), "a".into(), MANY));
+    let rows = written(&mut world, &Op::DropRole("r".into()));
+    assert!(rows < 10, "the drop wrote {rows} rows");
+    world.access(create_role("r"));
+    world.access(bind(&user(7), "r", true));
+    let only = BTreeSet::from([("r".to_owned(), user(7))]);
+    assert_eq!(bound(&world), only);
+    // Before and after its rows are swept.
+    world.access(bind(&user(8), "r", false));
+    world.access(AccessCommand::DropUser(DropUser { name: user(9) }));
+    while world.view().access().totals().unwrap().sweeps > 0 {
+        let rows = written(&mut world, &Op::Sweep(1));
+        assert!(rows <= 4 * GRANTS_AT_ONCE + 8, "a step wrote {rows} rows");
+        assert_eq!(bound(&world), only);
+    }
+    compare_rows(&world, &model_of(&world));
+}
+
+/// Rows of an older version do not say when they were written: they are the oldest.
+#[test]
+fn before_version_8_everybody_loses_a_role_at_once() {
+    let (mut world, mut model) = world();
+    world.apply_version = 7;
+    run(&mut world, &mut model, &Op::Give("r".into(), USERS));
+    run(&mut world, &mut model, &Op::Give("s".into(), USERS));
+    run(&mut world, &mut model, &Op::Fill("r".into(), "a".into(), MANY));
+    run(&mut world, &mut model, &Op::DropRole("r".into()));
+    assert_eq!(world.count(0x73), USERS);
+    // The cut of its grants, which are not swept, is no cut of users.
+    run(&mut world, &mut model, &Op::CreateRole("r".into()));
+    run(&mut world, &mut model, &Op::Give("r".into(), 3));
+    world.apply_version = 8;
+    run(&mut world, &mut model, &Op::Give("r".into(), 4));
+    run(&mut world, &mut model, &Op::DropRole("s".into()));
+    assert_eq!(world.count(0x73), USERS + 4);
+    sweep(&mut world);
+    compare_rows(&world, &model);
 }
 
 /// What an older version wrote is read as it was.
