@@ -1,7 +1,10 @@
 //! Grants, in both forms: by object type and object (v1), and by a privilege's name and level (v2).
 
-use super::built_in::BuiltInGroup;
-use super::groups::{every_group, level_of};
+use std::collections::BTreeSet;
+
+use super::built_in::{BuiltInGroup, legacy_group};
+use super::groups::{every_group, is_defined};
+use super::policy::{Entry, Groups, entries};
 use super::privilege::Privilege;
 use super::users::all_users;
 use super::{Accounts, names};
@@ -56,10 +59,7 @@ impl Accounts {
         let view = self.ledger.view(&asked.call).await?;
         match AccessView::new(view.as_ref()).user(name)? {
             Some(_) => Ok(()),
-            None => Err(Rejection::invalid(format!(
-                "the grantor user {name:?} does not exist: fail to validate grantor user"
-            ))
-            .into()),
+            None => Err(Rejection::invalid(format!("the grantor user {name:?} does not exist")).into()),
         }
     }
 
@@ -74,11 +74,13 @@ impl Accounts {
         let object_type = object_type(object)?;
         let name = privilege_of(entity);
         let privilege = self.stored_v1(asked, &name, object_type).await?;
+        // What is global knows no object; groups by name and level that are granted in this form do.
+        let is_wide = object_type == ObjectType::Global && BuiltInGroup::stored(&privilege).is_none();
         let key = GrantKey {
             role: named(entity.role.as_ref()),
             object_type,
             database: asked.database(&entity.db_name).to_owned(),
-            object: entity.object_name.clone(),
+            object: if is_wide { ANY.to_owned() } else { entity.object_name.clone() },
             privilege,
         };
         self.operate(asked, key, grant_or_revoke(operation)?, grantor, false).await
@@ -146,11 +148,16 @@ impl Accounts {
         grantor: String,
     ) -> Result<(), Failure> {
         let V2Target { role, privilege: name, database, object } = target;
-        let (level, of_group) = match level_of(&name) {
-            Some(level) => (level, false),
-            None => (self.level_of_custom(asked, &name).await?, true),
+        let of_group = !is_defined(&name) && name != ANY;
+        // As in Milvus only groups must be granted on what they are about, once they hold something.
+        let level = match BuiltInGroup::named(&name) {
+            Some(group) => Some(group.level),
+            None if of_group => self.level_of_custom(asked, &name).await?,
+            None => None,
         };
-        check_level(level, &name, &database, &object)?;
+        if let Some(level) = level {
+            check_level(level, &name, &database, &object)?;
+        }
         let key = GrantKey {
             role,
             object_type: Privilege::named(&name).map_or(ObjectType::Global, Privilege::object_type),
@@ -161,17 +168,12 @@ impl Accounts {
         self.operate(asked, key, grant_or_revoke(operation)?, grantor, of_group).await
     }
 
-    async fn level_of_custom<T>(&self, asked: &Asked<T>, name: &str) -> Result<PrivilegeLevel, Failure> {
-        let row = {
-            let view = self.ledger.view(&asked.call).await?;
-            AccessView::new(view.as_ref()).group(name)?
-        };
-        match row {
-            Some(row) => PrivilegeLevel::numbered(row.level)
-                .ok_or_else(|| Rejection::invalid("not found the privilege level").into()),
-            None if Privilege::named(name).is_some() => Err(Rejection::invalid("not found the privilege level").into()),
-            None => Err(Rejection::invalid(format!("not found the privilege name[{name}]")).into()),
-        }
+    /// `None`: it holds nothing yet.
+    async fn level_of_custom<T>(&self, asked: &Asked<T>, name: &str) -> Result<Option<PrivilegeLevel>, Failure> {
+        let view = self.ledger.view(&asked.call).await?;
+        let missing = || Rejection::invalid(format!("not found the privilege name[{name}]"));
+        let row = AccessView::new(view.as_ref()).group(name)?.ok_or_else(missing)?;
+        Ok(PrivilegeLevel::numbered(row.level))
     }
 
     async fn operate<T>(
@@ -207,7 +209,7 @@ impl Accounts {
         let database = asked.database(&entity.db_name).to_owned();
         let read = move |view: AccessView<'_>| {
             if view.role(&role)?.is_none() {
-                let detail = format!("the role {role:?} does not exist: fail to validate role");
+                let detail = format!("the role {role:?} does not exist");
                 return Err(Rejection::invalid(detail).into());
             }
             let mut grants = view.grants_of(&role)?;
@@ -228,8 +230,11 @@ impl Accounts {
         let read = |view: AccessView<'_>| {
             let mut reply =
                 ListPolicyResponse { privilege_groups: every_group(view)?, ..ListPolicyResponse::default() };
+            let groups = view.groups()?.into_iter().map(|(name, row)| (name, row.privileges)).collect();
             for (role, _) in super::roles::all_roles(view)? {
-                reply.policy_infos.extend(without_condition(view, &role)?.map(|(key, _)| policy_info(&key)));
+                let mut lines = BTreeSet::new();
+                without_condition(view, &role)?.for_each(|(key, _)| lines.extend(policy_infos(&key, &groups)));
+                reply.policy_infos.extend(lines);
             }
             for (user, _) in all_users(view)? {
                 reply.user_roles.extend(view.roles_of(&user)?.into_iter().map(|role| format!("{user}/{role}")));
@@ -354,7 +359,7 @@ pub(super) fn restored(entity: &GrantEntity) -> Result<Grant, Rejection> {
     let database = if entity.db_name.is_empty() { DEFAULT_DATABASE } else { &entity.db_name };
     Ok(Grant {
         grantor: user.map(|user| user.name.clone()).unwrap_or_default(),
-        of_group: name != ANY && !super::groups::is_defined(&name),
+        of_group: name != ANY && !is_defined(&name),
         key: GrantKey {
             role: named(entity.role.as_ref()),
             object_type: object_type(object)?,
@@ -365,9 +370,18 @@ pub(super) fn restored(entity: &GrantEntity) -> Result<Grant, Rejection> {
     })
 }
 
-/// One line of Milvus' policy engine.
-fn policy_info(key: &GrantKey) -> String {
-    let GrantKey { role, object_type, database, object, privilege } = key;
-    let resource = format!("{}-{database}.{object}", object_type.name());
-    serde_json::json!({ "PType": "p", "V0": role, "V1": resource, "V2": privilege }).to_string()
+/// A grant as lines of Milvus' policy engine, which knows the groups of grants by object type and no others, and of
+/// what is global no objects.
+fn policy_infos(key: &GrantKey, groups: &Groups) -> Vec<String> {
+    let line = |object_type: ObjectType, privilege: &str| {
+        let object = if object_type == ObjectType::Global { ANY } else { &key.object };
+        let resource = format!("{}-{}.{object}", object_type.name(), key.database);
+        serde_json::json!({ "PType": "p", "V0": key.role, "V1": resource, "V2": privilege }).to_string()
+    };
+    if key.privilege == ANY || key.privilege == "PrivilegeAll" || legacy_group(&key.privilege).is_some() {
+        return vec![line(key.object_type, &key.privilege)];
+    }
+    let of_entry =
+        |entry: &Entry<'_>| entry.privileges.iter().map(|one| line(entry.object_type, one.stored_name())).collect();
+    entries(key, groups).iter().flat_map(|entry| -> Vec<String> { of_entry(entry) }).collect()
 }

@@ -18,7 +18,7 @@ use crate::state::access::{
 impl Accounts {
     /// On the leader.
     pub async fn create_privilege_group(&self, asked: &Asked<CreatePrivilegeGroupRequest>) -> Result<(), Failure> {
-        let name = asked.message.group_name.clone();
+        let name = asked.message.group_name.trim().to_owned();
         names::group(&name)?;
         if is_reserved(&name) {
             return Err(Rejection::invalid(format!(

@@ -49,6 +49,8 @@ struct Question<'a> {
     call: &'a Call,
     asking: Asking<'a>,
     need: Need,
+    /// Where the privilege is wanted.
+    database: &'a str,
     objects: Vec<&'a str>,
 }
 
@@ -63,7 +65,9 @@ struct Named {
 pub struct Asking<'a> {
     pub rule: &'a Rule,
     pub message: &'a [u8],
+    /// What the request means: its own field, else the connection's.
     pub database: &'a str,
+    pub connection_database: &'a str,
 }
 
 impl Guard {
@@ -127,7 +131,8 @@ impl Guard {
             return Ok(());
         }
         let by_id = self.named_by_id(asking, &need)?;
-        let database = by_id.as_ref().map_or(asking.database, |found| &found.database);
+        let named = by_id.as_ref().map_or(asking.database, |found| &found.database);
+        let database = if asking.rule.in_connection { asking.connection_database } else { named };
         let malformed = |error: Malformed| Status::invalid_argument(error.to_string());
         let objects = match &by_id {
             Some(found) => vec![found.collection.as_str()],
@@ -139,7 +144,11 @@ impl Guard {
                 "{count} names in one request, at most {most} are looked up"
             )));
         }
-        let question = Question { caller, call, asking: Asking { database, ..asking }, need, objects };
+        let asked_in = asking.database;
+        let asking = Asking { database: named, ..asking };
+        let question = Question { caller, call, asking, need, database, objects };
+        // A collection that was meant by its id may be of a database that the caller does not know of.
+        let denied_in = if by_id.is_some() { asked_in } else { database };
         match self.allowed(&policy, user, &question) {
             Ok(true) => Ok(()),
             Ok(false) => Err(Status::permission_denied(format!(
@@ -147,14 +156,14 @@ impl Guard {
                 need.privilege.stored_name(),
                 caller.name,
                 // Travels in a header.
-                shown(asking.database)
+                shown(denied_in)
             ))),
             Err(error) => Err(malformed(error)),
         }
     }
 
     fn allowed(&self, policy: &Policy, user: &UserPolicy, question: &Question<'_>) -> Result<bool, Malformed> {
-        let Question { caller, call, asking, need, objects } = question;
+        let Question { caller, call, asking, need, database, objects } = question;
         // Users may always look at and change themselves, and look at what their own roles may do.
         if need.object_type == ObjectType::User && *objects == [&*caller.name] {
             return Ok(true);
@@ -170,11 +179,15 @@ impl Guard {
             // Grants name collections by their own names.
             let own = match need.object_type {
                 ObjectType::User => None,
-                ObjectType::Collection | ObjectType::Global => self.book.collection_of(asking.database, named),
+                ObjectType::Collection | ObjectType::Global => self.book.collection_of(database, named),
             };
-            let (object_type, privilege, database) = (need.object_type, need.privilege, asking.database);
-            let wanted = Wanted { object_type, privilege, database, object: own.as_deref().unwrap_or(named) };
-            may(policy, user, &wanted, &circumstances(caller, &address, &wanted))
+            let object = own.as_deref().unwrap_or(named);
+            let wanted = Wanted { object_type: need.object_type, privilege: need.privilege, database, object };
+            // Conditions are about what the call is about.
+            let (user_name, at) = (&*caller.name, SystemTime::now());
+            let around =
+                Circumstances { user: user_name, database: asking.database, collection: object, address: &address, at };
+            may(policy, user, &wanted, &around)
         };
         Ok(!objects.is_empty() && objects.iter().all(|named| one(named)))
     }
@@ -219,8 +232,9 @@ impl<'a> Asking<'a> {
     /// Reads which database is meant, as the handlers do.
     pub fn new(rule: &'a Rule, message: &'a [u8], headers: &'a HeaderMap) -> Result<Self, Malformed> {
         let field = rule.database.map(|number| wire::text(message, number)).transpose()?.unwrap_or_default();
-        let named = if field.is_empty() { connection_database(headers) } else { field };
-        Ok(Asking { rule, message, database: if named.is_empty() { DEFAULT_DATABASE } else { named } })
+        let or = |name: &'a str, other| if name.is_empty() { other } else { name };
+        let connection_database = or(connection_database(headers), DEFAULT_DATABASE);
+        Ok(Asking { rule, message, database: or(field, connection_database), connection_database })
     }
 
     /// What the call names, for people.
@@ -233,16 +247,6 @@ impl<'a> Asking<'a> {
 pub fn may(policy: &Policy, user: &UserPolicy, wanted: &Wanted<'_>, circumstances: &Circumstances<'_>) -> bool {
     let mut holds = |condition: &super::condition::Condition| condition.holds(circumstances);
     policy.public().allows(wanted, &mut holds) || user.allows(wanted, policy.groups(), &mut holds)
-}
-
-fn circumstances<'a>(caller: &'a Caller, address: &'a str, wanted: &Wanted<'a>) -> Circumstances<'a> {
-    Circumstances {
-        user: &caller.name,
-        database: wanted.database,
-        collection: wanted.object,
-        address,
-        at: SystemTime::now(),
-    }
 }
 
 /// The IP address of `ip:port`; an IPv4 one as such, also where it came through an IPv6 socket.

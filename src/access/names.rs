@@ -49,7 +49,7 @@ pub fn role(name: &str) -> Result<(), Rejection> {
 }
 
 pub fn object_type(name: &str) -> Result<(), Rejection> {
-    plain("object type", name)
+    plain("ObjectType", name)
 }
 
 pub fn object(name: &str) -> Result<(), Rejection> {
@@ -61,6 +61,7 @@ pub fn privilege(name: &str) -> Result<(), Rejection> {
 }
 
 pub fn group(name: &str) -> Result<(), Rejection> {
+    let name = name.trim();
     let refused = |detail: String| Err(Rejection::PrivilegeGroupInvalidName { detail });
     match fault(name, |_| false) {
         None => Ok(()),
@@ -95,10 +96,10 @@ fn plain(what: &str, name: &str) -> Result<(), Rejection> {
             upper: MAX_NAME_BYTES.to_string(),
             detail: format!("the length of {what} must be not greater than limit"),
         }),
-        // Milvus shows the characters as numbers.
+        // Milvus shows the bytes as numbers.
         Some(Fault::First(first)) => Err(Rejection::ParameterUnexpected {
             expected: u32::from('_').to_string(),
-            actual: u32::from(first).to_string(),
+            actual: first.to_string(),
             detail: format!("the first character of {what} must be an underscore or letter"),
         }),
         Some(Fault::Rest(wrong, at)) => Err(Rejection::invalid(format!(
@@ -111,16 +112,15 @@ fn plain(what: &str, name: &str) -> Result<(), Rejection> {
 enum Fault {
     Empty,
     Long,
-    First(char),
+    First(u8),
     Rest(char, usize),
 }
 
 fn fault(name: &str, allowed: impl Fn(char) -> bool) -> Option<Fault> {
-    let first = name.chars().next();
-    match first {
+    match name.bytes().next() {
         None => Some(Fault::Empty),
         Some(_) if name.len() > MAX_NAME_BYTES => Some(Fault::Long),
-        Some(first) if !first.is_ascii_alphabetic() && first != '_' => Some(Fault::First(first)),
+        Some(first) if !first.is_ascii_alphabetic() && first != b'_' => Some(Fault::First(first)),
         Some(_) => {
             let wrong = |(_, c): &(usize, char)| !c.is_ascii_alphanumeric() && *c != '_' && !allowed(*c);
             name.char_indices().find(wrong).map(|(at, c)| Fault::Rest(c, at))
@@ -185,6 +185,7 @@ mod tests {
         assert_eq!(said(group("1")).0, 1402);
         assert_eq!(said(group(&"g".repeat(256))).0, 1402);
         assert_eq!(said(group("a$")).0, 1100);
-        assert_eq!(group("g_1"), Ok(()));
+        assert_eq!((group("g_1"), group(" g ")), (Ok(()), Ok(())));
+        assert!(said(role("é")).1.ends_with("[actual=195]"));
     }
 }

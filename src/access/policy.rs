@@ -112,10 +112,11 @@ impl UserPolicy {
         self.roles.iter().any(|role| *role.name == *name)
     }
 
-    /// Whether any of the user's roles has anything to do with a collection, be it under a condition.
+    /// Whether any of the user's roles has anything to do with a collection, be it under a condition. A custom group is
+    /// enough, whatever it holds, as in Milvus.
     pub fn touches(&self, database: &str, collection: &str, groups: &Groups) -> bool {
         static OF_COLLECTIONS: LazyLock<PrivilegeSet> =
-            LazyLock::new(|| PrivilegeSet::of_level(PrivilegeLevel::Collection));
+            LazyLock::new(|| PrivilegeSet::of_level(PrivilegeLevel::Collection).union(PrivilegeSet::SIGHT));
         let of_collections = *OF_COLLECTIONS;
         self.asked_of(groups, |permissions| permissions.touch(of_collections, database, collection))
     }
@@ -232,20 +233,34 @@ pub fn entries<'a>(key: &'a GrantKey, groups: &Groups) -> Vec<Entry<'a>> {
         }
         name => match (BuiltInGroup::stored(name), Privilege::stored(name)) {
             (Some(group), _) => by_type(group.set(), database, object),
-            (None, Some(one)) => vec![of_type(*object_type, object, one.with_implied())],
-            (None, None) => by_type(members(name, groups), database, object),
+            (None, Some(one)) => {
+                vec![of_type(*object_type, whereabouts(one, *object_type, object), one.with_implied())]
+            }
+            (None, None) => {
+                let mut entries = by_type(members(name, groups), database, object);
+                entries.push(of_type(ObjectType::Global, object, PrivilegeSet::SIGHT));
+                entries
+            }
         },
     }
 }
 
+/// The object that a privilege counts for: those of databases and of the cluster know none, whatever a grant names.
+fn whereabouts(privilege: Privilege, object_type: ObjectType, object: &str) -> &str {
+    let is_wide = object_type == ObjectType::Global && privilege.level() != Some(PrivilegeLevel::Collection);
+    if is_wide { ANY } else { object }
+}
+
 /// Each privilege with its own object type and what it implies.
 fn by_type<'a>(set: PrivilegeSet, database: &'a str, object: &'a str) -> Vec<Entry<'a>> {
-    let of_type = |object_type| {
-        let own = set.iter().filter(|privilege| privilege.object_type() == object_type);
-        let privileges = own.fold(PrivilegeSet::NONE, |all, one| all.union(one.with_implied()));
-        Entry { object_type, database, object, privileges }
-    };
-    ObjectType::ALL.map(of_type).into_iter().filter(|entry| !entry.privileges.is_empty()).collect()
+    let mut found: BTreeMap<(ObjectType, &'a str), PrivilegeSet> = BTreeMap::new();
+    for one in set.iter() {
+        let object_type = one.object_type();
+        let privileges = found.entry((object_type, whereabouts(one, object_type, object))).or_default();
+        *privileges = privileges.union(one.with_implied());
+    }
+    let entry = |((object_type, object), privileges)| Entry { object_type, database, object, privileges };
+    found.into_iter().map(entry).collect()
 }
 
 /// What a custom group stands for, groups within it unfolded. Groups that hold each other end where they began.

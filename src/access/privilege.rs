@@ -90,6 +90,8 @@ impl Privilege {
 impl PrivilegeSet {
     pub const NONE: Self = PrivilegeSet(0);
     pub const ALL: Self = PrivilegeSet(u128::MAX);
+    /// No privilege: what shows a collection in listings.
+    pub const SIGHT: Self = PrivilegeSet(1 << 127);
 
     pub fn only(privilege: Privilege) -> Self {
         PrivilegeSet(1 << privilege.0)

@@ -19,6 +19,9 @@ const INTERNAL: [[&str; 2]; 2] = [["milvus.proto.rootcoord", "RootCoord"], ["roo
 const USER_ENTITY: &str = ".milvus.proto.milvus.UserEntity";
 /// Calls whose answer depends on nothing but this node and the time: they are let in also without a quorum.
 const WITHOUT_STATE: [&str; 5] = ["Connect", "GetVersion", "CheckHealth", "GetComponentStates", "AllocTimestamp"];
+/// Calls of the cluster's level whose request names a database that they are about: what is to be made or dropped, or
+/// where something is granted. They are asked about in the connection's database, as every other call of that level.
+const ABOUT_A_DATABASE: [&str; 3] = ["CreateDatabase", "DropDatabase", "OperatePrivilegeV2"];
 /// Fields that name what a call is about, for the audit; the first that a request has.
 const SUBJECTS: [&str; 7] = ["alias", "collection_name", "username", "role_name", "group_name", "db_name", "oldName"];
 
@@ -29,6 +32,8 @@ pub struct Rule {
     pub need: Option<Need>,
     /// The number of the field with the database's name.
     pub database: Option<u32>,
+    /// The privilege is wanted in the connection's database, whichever one the field names.
+    pub in_connection: bool,
     /// The field with the id of the collection that is meant when the request names none.
     pub collection_id: Option<u32>,
     /// Whether what it answers depends on more than who calls; versions and health are told also without a quorum.
@@ -112,7 +117,8 @@ impl Rule {
     fn of(request: Option<&MessageType>, method: &str) -> Rule {
         let reads_state = !WITHOUT_STATE.contains(&method);
         let Some(request) = request else {
-            return Rule { need: None, database: None, collection_id: None, reads_state, subject: None };
+            let (need, database, collection_id, subject) = (None, None, None, None);
+            return Rule { need, database, in_connection: false, collection_id, reads_state, subject };
         };
         let field = |name: &str, kind: i32| {
             let field = request.fields.iter().find(|field| field.name == name && field.kind == kind)?;
@@ -123,6 +129,7 @@ impl Rule {
         Rule {
             need: annotation.and_then(|annotation| Need::of(&annotation, request, method)),
             database: text("db_name"),
+            in_connection: ABOUT_A_DATABASE.contains(&method),
             collection_id: field("collectionID", Field::INTEGER),
             reads_state,
             subject: SUBJECTS.iter().find_map(|name| text(name)),
@@ -138,10 +145,10 @@ impl Need {
         let object = match number.and_then(|number| request.fields.iter().find(|field| field.number == number)) {
             Some(field) => ObjectField::of(field),
             // Milvus asks for any object here, though privileges of this level are granted on one collection: the
-            // collection that the request names is meant.
+            // collection that the request names is meant, be it by an alias alone.
             None if privilege.level() == Some(PrivilegeLevel::Collection) => {
-                let named = request.fields.iter().find(|field| field.name == "collection_name");
-                named.map_or(ObjectField::Any, ObjectField::of)
+                let named = |name| request.fields.iter().find(|field| field.name == name);
+                named("collection_name").or_else(|| named("alias")).map_or(ObjectField::Any, ObjectField::of)
             }
             None => ObjectField::Any,
         };
@@ -252,8 +259,21 @@ mod tests {
         let insert = need("Insert");
         assert_eq!((insert.object_type, insert.privilege.name()), (ObjectType::Collection, "Insert"));
         assert_eq!(insert.object, text(3));
-        // A privilege of the level of collections, on the collection that is named.
+        // A privilege of the level of collections, on the collection that is named, perhaps by its alias.
         assert_eq!(need("DescribeCollection").object, text(3));
+        assert_eq!(
+            (need("DescribeAlias").object, need("DropAlias").object, need("AlterAlias").object),
+            (text(3), text(3), text(3))
+        );
+        for (method, in_connection) in
+            [("CreateDatabase", true), ("OperatePrivilegeV2", true), ("AlterDatabase", false), ("Insert", false)]
+        {
+            assert_eq!(
+                (rule(method).in_connection, rule(method).database.is_some()),
+                (in_connection, true),
+                "{method}"
+            );
+        }
         assert_eq!(
             (need("UpdateCredential").object_type, need("UpdateCredential").object),
             (ObjectType::User, text(2))

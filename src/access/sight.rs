@@ -181,6 +181,10 @@ mod tests {
             ((Collection, "default", "maps", "PrivilegeLoad"), false),
             ((Global, "default", "*", "PrivilegeGroupDatabaseAdmin"), false),
             ((Global, "*", "*", "PrivilegeGroupClusterAdmin"), false),
+            // A custom group, whatever it holds.
+            ((Global, "default", "books", "some_group"), true),
+            ((Global, "default", "*", "some_group"), true),
+            ((Global, "default", "maps", "some_group"), false),
         ] {
             let sight = sight(&[grant]);
             assert_eq!(sight.shows("default", "books"), shown, "{grant:?}");

@@ -20,6 +20,7 @@ impl Accounts {
     /// On the leader. The password comes as base64 and goes no further than to bcrypt.
     pub async fn create_credential(&self, asked: &Asked<CreateCredentialRequest>) -> Result<(), Failure> {
         let CreateCredentialRequest { username, password, description, .. } = &asked.message;
+        let username = username.trim();
         names::user(username, &self.ledger.limits)?;
         let description = description.clone().unwrap_or_default();
         let plain = password::decode_base64(password).ok_or_else(|| Rejection::invalid("decode password fail"))?;
@@ -31,6 +32,7 @@ impl Accounts {
     /// On the leader: with a hash that a proxy made.
     pub async fn create_hashed(&self, asked: &Asked<CredentialInfo>) -> Result<(), Failure> {
         let CredentialInfo { username, encrypted_password, description, .. } = &asked.message;
+        let username = username.trim();
         names::user(username, &self.ledger.limits)?;
         bcrypt_hash(encrypted_password)?;
         let description = description.clone().unwrap_or_default();
@@ -121,14 +123,17 @@ impl Accounts {
         Ok(found.filter(|_| knows).map(|row| row.generation))
     }
 
-    /// On the leader. A missing user is a success.
+    /// On the leader. A missing user is a success, whatever its name would be.
     pub async fn delete_credential(&self, asked: &Asked<DeleteCredentialRequest>) -> Result<(), Failure> {
-        let name = &asked.message.username;
-        if name == ROOT {
-            return Err(Rejection::NotPermitted { detail: "root user cannot be deleted".into() }.into());
+        let name = asked.message.username.trim();
+        match name.len() {
+            _ if name == ROOT => Err(Rejection::NotPermitted { detail: "root user cannot be deleted".into() }.into()),
+            0 => Err(Rejection::invalid("username is empty").into()),
+            1..=limits::MAX_NAME_BYTES => {
+                self.propose(&asked.call, AccessCommand::DropUser(DropUser { name: name.to_owned() })).await
+            }
+            _ => Ok(()),
         }
-        names::user(name, &self.ledger.limits)?;
-        self.propose(&asked.call, AccessCommand::DropUser(DropUser { name: name.clone() })).await
     }
 
     pub async fn list_users(&self, asked: &Asked<ListCredUsersRequest>) -> Result<ListCredUsersResponse, Failure> {

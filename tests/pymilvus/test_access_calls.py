@@ -107,7 +107,7 @@ def test_roles(client, others, role, user):
 
 
 def test_refused_roles(client, role, user, refused):
-    refused(1100, f"role [{role}] already exists", lambda: client.create_role(role, timeout=CALL_SECONDS))
+    refused(1100, f'role [name:"{role}"] already exists', lambda: client.create_role(role, timeout=CALL_SECONDS))
     refused(1100, "the first character of role name must be", lambda: client.create_role("1", timeout=CALL_SECONDS))
     for built_in in ["admin", "public"]:
         text = f"the role[{built_in}] is a default role, which can't be dropped"
@@ -133,7 +133,8 @@ def test_the_number_of_roles_is_limited(client, name, refused):
 
 def test_grants_by_object_type(client, others, role, refused):
     client.grant_privilege(role, "Collection", "Insert", "books", timeout=CALL_SECONDS)
-    client.grant_privilege(role, "Global", "CreateCollection", "*", timeout=CALL_SECONDS)
+    # What is global knows no object.
+    client.grant_privilege(role, "Global", "CreateCollection", "books", timeout=CALL_SECONDS)
     expected = {("Collection", "books", "Insert"), ("Global", "*", "CreateCollection")}
     for reader in [client, *others]:
         grants = reader.describe_role(role, timeout=CALL_SECONDS)["privileges"]
@@ -148,7 +149,7 @@ def test_grants_by_object_type(client, others, role, refused):
     refused(1100, "not found the privilege name[CreateCollection] in object[Collection]",
             wrong("Collection", "CreateCollection", "*"))
     refused(1100, "can not operate the built-in privilege group [ClusterAdmin]", wrong("Global", "ClusterAdmin", "*"))
-    refused(1100, "not found the role", lambda: client.grant_privilege(
+    refused(1100, 'the role "none" does not exist', lambda: client.grant_privilege(
         "none", "Global", "CreateCollection", "*", timeout=CALL_SECONDS))
 
 
@@ -171,10 +172,10 @@ def test_grants_by_name_and_level(client, others, role, group, refused):
     client.revoke_privilege_v2(role, group, "*", "default", timeout=CALL_SECONDS)
     refused(1100, "dbName and collectionName should be * for the cluster level privilege: ClusterAdmin",
             lambda: grant("ClusterAdmin", "*", "default"))
-    refused(1100, "collectionName should be * for the database level privilege: CreateCollection",
-            lambda: grant("CreateCollection", "books", "default"))
-    refused(1100, "please specify database name for the collection level privilege: Load",
-            lambda: grant("Load", "books", "*"))
+    refused(1100, "collectionName should be * for the database level privilege: DatabaseAdmin",
+            lambda: grant("DatabaseAdmin", "books", "default"))
+    refused(1100, "please specify database name for the collection level privilege: CollectionAdmin",
+            lambda: grant("CollectionAdmin", "books", "*"))
     refused(1100, "not found the privilege name[Nonsense]", lambda: grant("Nonsense", "*", "*"))
 
 

@@ -187,6 +187,20 @@ def test_grants_hold_in_their_own_database(secured, node, root, user, name):
     assert (code, text) == (grpc.StatusCode.PERMISSION_DENIED, expected)
 
 
+def test_databases_and_aliases_by_grants_of_the_default_database_and_of_one_collection(root, everywhere, user, name):
+    root.create_collection(name, schema=book_schema(), timeout=CALL_SECONDS)
+    for privilege in ["CreateDatabase", "DropDatabase"]:
+        root.grant_privilege(user, "Global", privilege, "*", timeout=CALL_SECONDS)
+    root.grant_privilege_v2(user, "CollectionAdmin", name, "default", timeout=CALL_SECONDS)
+    for client in everywhere:
+        client.create_database(name, timeout=CALL_SECONDS)
+        client.drop_database(name, timeout=CALL_SECONDS)
+        client.create_alias(name, f"a_{name}", timeout=CALL_SECONDS)
+        assert client.describe_alias(f"a_{name}", timeout=CALL_SECONDS)["collection_name"] == name
+        client.drop_alias(f"a_{name}", timeout=CALL_SECONDS)
+    root.drop_collection(name, timeout=CALL_SECONDS)
+
+
 def test_admins_groups_and_the_older_form(root, everywhere, user, name):
     group = f"g_{name}"
     root.create_privilege_group(group, timeout=CALL_SECONDS)

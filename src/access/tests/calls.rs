@@ -143,6 +143,134 @@ async fn a_name_in_a_grant_does_not_break_the_policys_lines() {
 }
 
 #[tokio::test]
+async fn names_are_trimmed_and_whoever_is_not_there_is_dropped_by_any_name() {
+    let desk = desk(secured()).await;
+    desk.user(" alice ").await;
+    let again = rejection(desk.accounts.create_credential(&create("alice", &encoded("password"))).await);
+    assert_eq!(again.reason(), "user already exists: alice: invalid parameter");
+    let drop = |username: &str| asked(DeleteCredentialRequest { username: username.into(), ..Default::default() });
+    for nobody in ["1a", "a b", "ö", &"n".repeat(300)] {
+        desk.accounts.delete_credential(&drop(nobody)).await.unwrap();
+    }
+    assert_eq!(rejection(desk.accounts.delete_credential(&drop(" root ")).await).code(), 1401);
+    let refused = rejection(desk.accounts.delete_credential(&drop(" ")).await);
+    assert_eq!(refused.reason(), "username is empty: invalid parameter");
+    desk.accounts.delete_credential(&drop(" alice")).await.unwrap();
+    let left = desk.accounts.list_users(&asked(ListCredUsersRequest::default())).await.unwrap().usernames;
+    assert_eq!(left, ["root"]);
+    let group = |name: &str| asked(CreatePrivilegeGroupRequest { group_name: name.into(), ..Default::default() });
+    desk.accounts.create_privilege_group(&group(" g ")).await.unwrap();
+    let refused = rejection(desk.accounts.create_privilege_group(&group("g")).await);
+    assert_eq!(refused.reason(), "privilege group name [g] is defined by users: invalid parameter");
+    assert_eq!(rejection(desk.accounts.create_privilege_group(&group(" Load ")).await).code(), 1100);
+}
+
+/// The grants of `r` as clients see them: privilege, database and object.
+async fn shown(desk: &Desk) -> Vec<String> {
+    let role = Some(RoleEntity { name: "r".into(), description: String::new() });
+    let entity = Some(GrantEntity { role, db_name: "*".into(), ..Default::default() });
+    let found = desk.accounts.select_grant(&asked(SelectGrantRequest { entity, ..Default::default() })).await.unwrap();
+    let line = |one: GrantEntity| {
+        let privilege = one.grantor.unwrap().privilege.unwrap().name;
+        format!("{} {} {}.{}", one.object.unwrap().name, privilege, one.db_name, one.object_name)
+    };
+    found.entities.into_iter().map(line).collect()
+}
+
+#[tokio::test]
+async fn what_is_granted_globally_by_object_type_is_on_any_object() {
+    let desk = desk(secured()).await;
+    desk.role("r", &[]).await;
+    let operate = async |privilege: &str, object: &str, operation: OperatePrivilegeType| {
+        let entity = GrantEntity {
+            role: Some(RoleEntity { name: "r".into(), description: String::new() }),
+            object: Some(ObjectEntity { name: "Global".into() }),
+            object_name: object.into(),
+            grantor: Some(GrantorEntity { user: None, privilege: Some(PrivilegeEntity { name: privilege.into() }) }),
+            db_name: String::new(),
+        };
+        let request = OperatePrivilegeRequest { entity: Some(entity), r#type: operation.into(), ..Default::default() };
+        desk.accounts.operate_privilege(&asked(request)).await.unwrap();
+    };
+    operate("CreateCollection", "books", OperatePrivilegeType::Grant).await;
+    operate("GroupCollectionReadOnly", "books", OperatePrivilegeType::Grant).await;
+    assert_eq!(shown(&desk).await, ["Global CreateCollection default.*", "Global CollectionReadOnly default.books"]);
+    operate("CreateCollection", "maps", OperatePrivilegeType::Revoke).await;
+    assert_eq!(shown(&desk).await, ["Global CollectionReadOnly default.books"]);
+}
+
+/// Milvus looks at the place of groups alone.
+#[tokio::test]
+async fn only_groups_must_be_granted_on_what_they_are_about() {
+    let desk = desk(secured()).await;
+    desk.role("r", &[]).await;
+    let group = |name: &str| asked(CreatePrivilegeGroupRequest { group_name: name.into(), ..Default::default() });
+    for name in ["empty", "of_cluster"] {
+        desk.accounts.create_privilege_group(&group(name)).await.unwrap();
+    }
+    let privileges = vec![PrivilegeEntity { name: "CreateDatabase".into() }];
+    let members = OperatePrivilegeGroupRequest { group_name: "of_cluster".into(), privileges, ..Default::default() };
+    desk.accounts.operate_privilege_group(&asked(members)).await.unwrap();
+    for (privilege, place) in [
+        ("CreateCollection", "sales.books"),
+        ("CreateDatabase", "default.*"),
+        ("Load", "*.books"),
+        ("All", "default.*"),
+        ("GroupReadOnly", "default.books"),
+        ("*", "*.*"),
+        ("empty", "default.books"),
+    ] {
+        desk.grant("r", privilege, place).await;
+        assert_eq!(shown(&desk).await.len(), 1, "{privilege}");
+        desk.operate(OperatePrivilegeType::Revoke, "r", privilege, place).await.unwrap();
+        assert!(shown(&desk).await.is_empty(), "{privilege}");
+    }
+    for (privilege, place, text) in [
+        ("ClusterAdmin", "default.*", "dbName and collectionName should be * for the cluster level privilege: Cluster"),
+        ("of_cluster", "*.books", "dbName and collectionName should be * for the cluster level privilege: of_cluster"),
+        ("DatabaseAdmin", "default.books", "collectionName should be * for the database level privilege: Database"),
+        ("CollectionAdmin", "*.books", "please specify database name for the collection level privilege: Collection"),
+        ("none", "default.books", "not found the privilege name[none]"),
+    ] {
+        let refused = rejection(desk.operate(OperatePrivilegeType::Grant, "r", privilege, place).await);
+        assert!(refused.code() == 1100 && refused.reason().starts_with(text), "{refused}");
+    }
+}
+
+/// A proxy knows the groups of grants by object type, and no others.
+#[tokio::test]
+async fn a_proxy_is_told_what_groups_stand_for() {
+    let desk = desk(secured()).await;
+    desk.role("r", &[]).await;
+    let group = CreatePrivilegeGroupRequest { group_name: "g".into(), ..Default::default() };
+    desk.accounts.create_privilege_group(&asked(group)).await.unwrap();
+    let privileges = ["Flush", "DescribeAlias"].map(|name| PrivilegeEntity { name: name.into() }).into();
+    let members = OperatePrivilegeGroupRequest { group_name: "g".into(), privileges, ..Default::default() };
+    desk.accounts.operate_privilege_group(&asked(members)).await.unwrap();
+    let lines = async || {
+        let policy = desk.accounts.list_policy(&asked(ListPolicyRequest::default())).await.unwrap().policy_infos;
+        let read = |line: &String| serde_json::from_str::<serde_json::Value>(line).unwrap();
+        let of_role = policy.iter().map(read).filter(|line| line["V0"] == "r");
+        let line =
+            |line: serde_json::Value| format!("{} {}", line["V1"].as_str().unwrap(), line["V2"].as_str().unwrap());
+        of_role.map(line).collect::<Vec<_>>()
+    };
+    desk.grant("r", "g", "default.books").await;
+    let members = [
+        "Collection-default.books PrivilegeFlush",
+        "Collection-default.books PrivilegeGetFlushState",
+        "Global-default.* PrivilegeDescribeAlias",
+    ];
+    assert_eq!(lines().await, members);
+    desk.operate(OperatePrivilegeType::Revoke, "r", "g", "default.books").await.unwrap();
+    desk.grant("r", "DatabaseReadOnly", "sales.*").await;
+    assert_eq!(lines().await, ["Global-sales.* PrivilegeDescribeDatabase", "Global-sales.* PrivilegeShowCollections"]);
+    desk.operate(OperatePrivilegeType::Revoke, "r", "DatabaseReadOnly", "sales.*").await.unwrap();
+    desk.grant("r", "All", "default.*").await;
+    assert_eq!(lines().await, ["Global-default.* PrivilegeAll"]);
+}
+
+#[tokio::test]
 async fn a_group_is_not_called_what_a_grant_calls_something_else() {
     let desk = desk(secured()).await;
     for name in ["Load", "ClusterAdmin", "PrivilegeAll", "PrivilegeLoad", "PrivilegeGroupClusterAdmin"] {

@@ -251,6 +251,33 @@ async fn the_database_is_the_requests_own_or_the_connections() {
     assert_eq!(denied.1, "PrivilegeCreateCollection: permission deny to alice in the `hr` database");
 }
 
+/// What a call of the cluster's level is about, and not where it is asked.
+#[tokio::test]
+async fn a_database_that_is_made_or_granted_is_asked_about_where_the_connection_is() {
+    let desk = desk(secured()).await;
+    desk.user("alice").await;
+    desk.role("maker", &["alice"]).await;
+    for privilege in ["CreateDatabase", "DropDatabase", "ManageOwnership", "AlterDatabase"] {
+        desk.grant("maker", privilege, "default.*").await;
+    }
+    let (create, drop) = (
+        CreateDatabaseRequest { db_name: "sales".into(), ..Default::default() },
+        DropDatabaseRequest { db_name: "sales".into(), ..Default::default() },
+    );
+    assert!(desk.may("alice", "CreateDatabase", create.clone()).await);
+    assert!(desk.may("alice", "DropDatabase", drop).await);
+    for db_name in ["sales", "*", ""] {
+        let grant = OperatePrivilegeV2Request { db_name: db_name.into(), ..Default::default() };
+        assert!(desk.may("alice", "OperatePrivilegeV2", grant).await, "{db_name}");
+    }
+    let denied = desk.ask_in("alice", "hr", "CreateDatabase", create).await.unwrap_err();
+    assert_eq!(denied.1, "PrivilegeCreateDatabase: permission deny to alice in the `hr` database");
+    // What is there already is asked about where it is.
+    let alter = |db_name: &str| AlterDatabaseRequest { db_name: db_name.into(), ..Default::default() };
+    assert!(desk.may("alice", "AlterDatabase", alter("default")).await);
+    assert!(!desk.may("alice", "AlterDatabase", alter("sales")).await);
+}
+
 #[tokio::test]
 async fn everybody_has_public_and_itself() {
     let desk = desk(secured()).await;
@@ -340,6 +367,40 @@ async fn a_changed_group_concerns_only_those_who_have_it() {
     let after = desk.book.current().unwrap();
     let same = |user: &str| Arc::ptr_eq(before.user(user).unwrap(), after.user(user).unwrap());
     assert!(!same("alice") && same("bob"), "whoever has nothing to do with it is not read again");
+}
+
+/// More users than one entry touches: they are told of nothing by name.
+#[tokio::test]
+async fn a_role_that_goes_is_taken_from_all_of_its_users_at_once() {
+    use crate::state::limits::BINDINGS_AT_ONCE;
+
+    let desk = desk(secured()).await;
+    desk.user("alice").await;
+    desk.role("writer", &["alice"]).await;
+    for number in 0..BINDINGS_AT_ONCE {
+        let name = format!("user_{number}");
+        let hash = bcrypt::hash("password", 4).unwrap();
+        let info = crate::pb::internal::CredentialInfo {
+            username: name.clone(),
+            encrypted_password: hash,
+            ..Default::default()
+        };
+        desk.accounts.create_hashed(&asked(info)).await.unwrap();
+        let bind = OperateUserRoleRequest { username: name, role_name: "writer".into(), ..Default::default() };
+        desk.accounts.operate_user_role(&asked(bind)).await.unwrap();
+    }
+    desk.grant("writer", "Insert", "default.books").await;
+    assert!(desk.may("alice", "Insert", insert("books")).await);
+    let drop = DropRoleRequest { role_name: "writer".into(), force_drop: true, ..Default::default() };
+    desk.accounts.drop_role(&asked(drop)).await.unwrap();
+    assert!(!desk.may("alice", "Insert", insert("books")).await);
+    desk.role("writer", &["user_1"]).await;
+    desk.grant("writer", "Insert", "default.books").await;
+    assert!(!desk.may("alice", "Insert", insert("books")).await);
+    assert!(desk.may("user_1", "Insert", insert("books")).await);
+    // Also for whoever reads it all anew.
+    let read = PolicyBook::new(desk.replica.clone()).current().unwrap();
+    assert!(!read.user("alice").unwrap().has_role("writer") && read.user("user_1").unwrap().has_role("writer"));
 }
 
 #[tokio::test]
@@ -450,6 +511,17 @@ async fn an_alias_is_its_collection() {
     let create = AliasCommand::Create { database: database.clone(), alias: alias.clone(), collection };
     run(Command::Alias(create)).await;
     assert!(desk.may("alice", "Insert", insert("latest")).await);
+    // Also where the request names nothing but the alias.
+    let describe = || DescribeAliasRequest { alias: "latest".into(), ..Default::default() };
+    let drop = || DropAliasRequest { alias: "latest".into(), ..Default::default() };
+    assert!(!desk.may("alice", "DescribeAlias", describe()).await);
+    desk.grant("writer", "CollectionAdmin", "default.maps").await;
+    assert!(!desk.may("alice", "DropAlias", drop()).await);
+    desk.grant("writer", "CollectionAdmin", "default.books").await;
+    assert!(desk.may("alice", "DescribeAlias", describe()).await && desk.may("alice", "DropAlias", drop()).await);
+    for place in ["default.maps", "default.books"] {
+        desk.operate(OperatePrivilegeType::Revoke, "writer", "CollectionAdmin", place).await.unwrap();
+    }
     // The grant moves with the collection, and so does what the alias stands for.
     let rename = RenameCollection {
         database: database.clone(),

@@ -244,9 +244,11 @@ fn says_yes(key: &GrantKey, groups: &Groups, wanted: &Wanted<'_>) -> bool {
                     "Flush" => wanted.privilege.name() == "GetFlushState",
                     _ => false,
                 };
-                *object_type == wanted.object_type && (*one == wanted.privilege || implied)
+                // What is of a database or of the cluster knows no object.
+                let wide = *object_type == ObjectType::Global && one.level() != Some(PrivilegeLevel::Collection);
+                *object_type == wanted.object_type && (object || wide) && (*one == wanted.privilege || implied)
             };
-            database && object && granted.iter().any(gives)
+            database && granted.iter().any(gives)
         }
     }
 }
@@ -312,6 +314,11 @@ proptest! {
             let mut any = of_collections.iter().map(|privilege| Wanted { object_type, privilege, ..wanted });
             any.any(|wanted| roles.iter().flatten().any(|key| says_yes(key, &groups, &wanted)))
         });
+        let is_custom = |key: &GrantKey| !key.privilege.starts_with("Privilege") && key.privilege != ANY;
+        let on_it = |key: &GrantKey| {
+            [ANY, database].contains(&key.database.as_str()) && [ANY, object].contains(&key.object.as_str())
+        };
+        let touches = touches || roles.iter().flatten().any(|key| is_custom(key) && on_it(key));
         let in_database = roles.iter().flatten().any(|key| key.database == ANY || key.database == database);
         let roles = roles.into_iter().map(|keys| ("r", keys.into_iter().map(|key| (key, None)).collect())).collect();
         let user = user(roles, &groups);
