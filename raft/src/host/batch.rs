@@ -3,10 +3,11 @@
 //! bookkeeping.
 //!
 //! Callers who were answered together come back one by one. Were the first of them to leave at once, a small entry
-//! would follow each large one; so the next entry of a crowd waits until nearly all are back, and not for long.
+//! would follow each large one; so the next entry of a crowd waits until nearly all are back, and not for long. Callers
+//! who propose at a pace of their own, whatever is answered, only lose by that: entries that waited show who they are.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -34,6 +35,12 @@ const BATCH_BYTES_MAX: usize = 256 << 10;
 const EXPECTED_PERCENT: usize = 90;
 /// How long it waits, in the time that the last entry took.
 const PATIENCE_FLIGHTS: u32 = 2;
+
+/// The share of an entry that may have come during its flight. Those who come back on an answer come after it; where
+/// more come, waiting for them is of no use.
+const PACED_PERCENT: usize = 25;
+/// The most entries that leave at once after waits of no use, each of which doubles their number.
+const UNWAITED_MAX: u32 = 64;
 
 /// What an operator sets of it.
 #[derive(Clone, Copy, Debug)]
@@ -76,7 +83,21 @@ struct Crowd {
     callers: AtomicUsize,
     /// How long the last entry was on its way.
     flight_us: AtomicU64,
+    /// Entries that leave without a wait after the next wait of no use.
+    unwaited: AtomicU32,
+    /// Those of them that are still to leave.
+    unwaited_left: AtomicU32,
     measured: Measured,
+}
+
+/// How the commands of an entry came together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Gathered {
+    AtOnce,
+    /// It waited, and nearly all came.
+    Awaited,
+    /// It waited as long as it may.
+    InVain,
 }
 
 /// What Prometheus is told of entries.
@@ -99,9 +120,25 @@ impl Default for Measured {
 impl Crowd {
     /// How many commands the next entry waits for, and how long: a crowd's calls take at most twice as long.
     fn expected(&self) -> (usize, Duration) {
+        let left = self.unwaited_left.load(Ordering::Relaxed);
+        if left > 0 {
+            self.unwaited_left.store(left - 1, Ordering::Relaxed);
+            return (0, Duration::ZERO);
+        }
         let callers = self.callers.load(Ordering::Relaxed);
         let flight = Duration::from_micros(self.flight_us.load(Ordering::Relaxed));
         (callers * EXPECTED_PERCENT / 100, flight * PATIENCE_FLIGHTS)
+    }
+
+    /// Learns from an entry that waited, and during whose flight so many commands came.
+    fn learn(&self, gathered: Gathered, commands: usize, came: usize) {
+        let unwaited = match gathered {
+            Gathered::AtOnce => return,
+            Gathered::Awaited if came * 100 <= commands * PACED_PERCENT => 0,
+            Gathered::Awaited | Gathered::InVain => (self.unwaited.load(Ordering::Relaxed) * 2).clamp(1, UNWAITED_MAX),
+        };
+        self.unwaited.store(unwaited, Ordering::Relaxed);
+        self.unwaited_left.store(unwaited, Ordering::Relaxed);
     }
 }
 
@@ -110,6 +147,7 @@ pub(super) struct Flight {
     crowd: Arc<Crowd>,
     since: Instant,
     commands: usize,
+    gathered: Gathered,
     // Last: the next entry finds the crowd as this one leaves it.
     _permit: OwnedSemaphorePermit,
 }
@@ -120,7 +158,9 @@ impl Drop for Flight {
         crowd.measured.commands.observe(self.commands as f64);
         crowd.measured.seconds.observe(took.as_secs_f64());
         crowd.flight_us.store(u64::try_from(took.as_micros()).unwrap_or(u64::MAX), Ordering::Relaxed);
-        crowd.callers.store(self.commands + crowd.queued.load(Ordering::Relaxed), Ordering::Relaxed);
+        let came = crowd.queued.load(Ordering::Relaxed);
+        crowd.callers.store(self.commands + came, Ordering::Relaxed);
+        crowd.learn(self.gathered, self.commands, came);
     }
 }
 
@@ -143,11 +183,14 @@ impl Batches {
     pub(super) fn flight(&self) -> Option<Flight> {
         // The semaphore gives what is returned to the assembly first, if it waits.
         let alone = self.crowd.callers.load(Ordering::Relaxed) <= 1;
-        alone.then(|| self.flights.clone().try_acquire_owned().ok()).flatten().map(|permit| self.leave(permit, 1))
+        alone
+            .then(|| self.flights.clone().try_acquire_owned().ok())
+            .flatten()
+            .map(|permit| self.leave(permit, 1, Gathered::AtOnce))
     }
 
-    fn leave(&self, permit: OwnedSemaphorePermit, commands: usize) -> Flight {
-        Flight { crowd: self.crowd.clone(), since: Instant::now(), commands, _permit: permit }
+    fn leave(&self, permit: OwnedSemaphorePermit, commands: usize, gathered: Gathered) -> Flight {
+        Flight { crowd: self.crowd.clone(), since: Instant::now(), commands, gathered, _permit: permit }
     }
 
     /// Puts the command into the next entry and waits for its reply.
@@ -163,23 +206,30 @@ impl Batches {
         answered.await.unwrap_or(Err(ProposeError::Unknown))
     }
 
-    /// The commands of the next entry, and the one that was too much for it. Waits while a crowd is coming back.
+    /// The commands of the next entry, how they came together, and the one that was too much for it. Waits while a crowd
+    /// is coming back.
     async fn gather(
         &self,
         first: Waiting,
         waiting: &mut mpsc::UnboundedReceiver<Waiting>,
-    ) -> (Vec<Waiting>, Option<Waiting>) {
+    ) -> (Vec<Waiting>, Gathered, Option<Waiting>) {
         let BatchLimits { commands_max, wait_max } = self.limits;
         let (expected, patience) = self.crowd.expected();
         let until = Instant::now() + patience.min(wait_max);
         let mut bytes = first.command.len();
-        let (mut batch, mut left) = (vec![first], None);
+        let (mut batch, mut gathered, mut left) = (vec![first], Gathered::AtOnce, None);
         while batch.len() < commands_max {
             let next = match waiting.try_recv() {
                 Ok(next) => next,
                 Err(_) if batch.len() < expected => match tokio::time::timeout_at(until, waiting.recv()).await {
-                    Ok(Some(next)) => next,
-                    Ok(None) | Err(_) => break,
+                    Ok(Some(next)) => {
+                        gathered = Gathered::Awaited;
+                        next
+                    }
+                    Ok(None) | Err(_) => {
+                        gathered = Gathered::InVain;
+                        break;
+                    }
                 },
                 Err(_) => break,
             };
@@ -191,7 +241,7 @@ impl Batches {
             batch.push(next);
         }
         self.crowd.queued.fetch_sub(batch.len(), Ordering::Relaxed);
-        (batch, left)
+        (batch, gathered, left)
     }
 
     /// Without an assembly, the caller learns it by its dropped sender.
@@ -216,9 +266,9 @@ pub(super) async fn run<M: Machine>(core: Arc<HostCore<M>>) {
         // The semaphore is never closed.
         let Ok(permit) = core.batches.flights.clone().acquire_owned().await else { return };
         let batches = &core.batches;
-        let (batch, rest) = batches.gather(first, &mut waiting).await;
+        let (batch, gathered, rest) = batches.gather(first, &mut waiting).await;
         left = rest;
-        let flight = batches.leave(permit, batch.len());
+        let flight = batches.leave(permit, batch.len(), gathered);
         send(&core, batch, flight).await;
     }
 }
@@ -304,7 +354,7 @@ mod tests {
     /// An entry of so many commands that took [`FLIGHT`], while nobody else waited.
     async fn fly(batches: &Batches, commands: usize) {
         let permit = batches.flights.clone().acquire_owned().await.unwrap();
-        let flight = batches.leave(permit, commands);
+        let flight = batches.leave(permit, commands, Gathered::AtOnce);
         tokio::time::advance(FLIGHT).await;
         drop(flight);
     }
@@ -313,7 +363,7 @@ mod tests {
     async fn gathered(batches: &Batches, waiting: &mut Queue) -> (usize, Duration) {
         let first = waiting.recv().await.unwrap();
         let since = Instant::now();
-        let (batch, left) = batches.gather(first, waiting).await;
+        let (batch, _, left) = batches.gather(first, waiting).await;
         assert!(left.is_none());
         (batch.len(), since.elapsed())
     }
@@ -361,6 +411,76 @@ mod tests {
         assert!(batches.flight().is_some(), "a crowd that is gone holds up nobody");
     }
 
+    /// Proposals of `per_flight` commands in each [`FLIGHT`], evenly, for so many entries. Returns how many entries
+    /// waited, and how long they did on average.
+    async fn paced(entries: usize, per_flight: u32) -> (usize, Duration) {
+        let (batches, mut waiting) = batches(BatchLimits::default());
+        let (pace, proposing) = (FLIGHT / per_flight, batches.clone());
+        let proposing = tokio::spawn(async move {
+            loop {
+                put(&proposing, 1);
+                tokio::time::sleep(pace).await;
+            }
+        });
+        let (mut waits, mut waited) = (0, Duration::ZERO);
+        for _ in 0..entries {
+            let first = waiting.recv().await.unwrap();
+            let permit = batches.flights.clone().acquire_owned().await.unwrap();
+            let since = Instant::now();
+            let (batch, gathered, _) = batches.gather(first, &mut waiting).await;
+            waits += usize::from(gathered != Gathered::AtOnce);
+            waited += since.elapsed();
+            let flight = batches.leave(permit, batch.len(), gathered);
+            tokio::time::sleep(FLIGHT).await;
+            drop(flight);
+        }
+        proposing.abort();
+        (waits, waited / u32::try_from(entries).unwrap())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn callers_with_a_pace_of_their_own_are_soon_not_waited_for() {
+        let (waits, waited) = paced(500, 4).await;
+        assert!(waits <= 500 / 32, "{waits}");
+        assert!(waited <= FLIGHT / 8, "{waited:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_crowd_that_comes_back_after_others_did_not_is_waited_for_again() {
+        let (batches, mut waiting) = batches(BatchLimits::default());
+        // Nobody comes back, until the wait is given up for as long as can be.
+        for _ in 0..500 {
+            fly(&batches, 20).await;
+            put(&batches, 1);
+            let first = waiting.recv().await.unwrap();
+            let (batch, gathered, _) = batches.gather(first, &mut waiting).await;
+            let permit = batches.flights.clone().acquire_owned().await.unwrap();
+            drop(batches.leave(permit, batch.len(), gathered));
+        }
+        assert_eq!(batches.crowd.unwaited.load(Ordering::Relaxed), UNWAITED_MAX);
+        // From now on all twenty do, a while after their answer.
+        let mut sizes = Vec::new();
+        for _ in 0..2 * UNWAITED_MAX {
+            fly(&batches, 20).await;
+            put(&batches, 1);
+            let coming = batches.clone();
+            let rest = tokio::spawn(async move {
+                tokio::time::sleep(FLIGHT / 4).await;
+                (0..19).for_each(|_| put(&coming, 1));
+            });
+            let first = waiting.recv().await.unwrap();
+            let (batch, gathered, _) = batches.gather(first, &mut waiting).await;
+            sizes.push(batch.len());
+            let permit = batches.flights.clone().acquire_owned().await.unwrap();
+            drop(batches.leave(permit, batch.len(), gathered));
+            rest.await.unwrap();
+            while waiting.try_recv().is_ok() {
+                batches.crowd.queued.fetch_sub(1, Ordering::Relaxed);
+            }
+        }
+        assert!(sizes.iter().rev().take(8).all(|size| *size == 20), "{sizes:?}");
+    }
+
     #[tokio::test(start_paused = true)]
     async fn an_operator_bounds_the_wait_and_the_size() {
         let limits = BatchLimits { commands_max: 5, wait_max: Duration::ZERO };
@@ -379,7 +499,7 @@ mod tests {
         let (batches, mut waiting) = batches(BatchLimits::default());
         (0..3).for_each(|_| put(&batches, BATCH_BYTES_MAX / 2));
         let first = waiting.recv().await.unwrap();
-        let (batch, left) = batches.gather(first, &mut waiting).await;
+        let (batch, _, left) = batches.gather(first, &mut waiting).await;
         assert_eq!((batch.len(), left.is_some()), (2, true));
         assert_eq!(batches.crowd.queued.load(Ordering::Relaxed), 1);
     }
