@@ -9,7 +9,8 @@ use std::ops::{Bound, ControlFlow};
 
 use parking_lot::Mutex;
 
-use slot::find;
+pub(crate) use slot::find;
+use slot::take;
 pub use slot::{Rows, Slot};
 
 /// A named, separately ordered key space (a RocksDB column family).
@@ -169,9 +170,14 @@ impl KnownRows {
         }
     }
 
-    /// The row, if it was read: `Some(None)` if there was none.
-    pub fn find(&self, space: Space, key: &[u8]) -> Option<Option<&[u8]>> {
-        find(&self.rows, space, key).map(Option::as_deref)
+    /// Takes the row out, if it was read: `Some(None)` if there was none.
+    pub fn take(&mut self, space: Space, key: &[u8]) -> Option<Option<Vec<u8>>> {
+        take(&mut self.rows, space, key)
+    }
+
+    /// All that is left.
+    pub fn into_rows(self) -> Rows {
+        self.rows
     }
 }
 

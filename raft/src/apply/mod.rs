@@ -2,6 +2,7 @@
 
 mod hash;
 mod position;
+mod recent;
 mod shared;
 mod store;
 

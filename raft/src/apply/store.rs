@@ -13,6 +13,7 @@ use openraft::storage::{EntryResponder, RaftSnapshotBuilder, RaftStateMachine};
 use openraft::{OptionalSend, entry::RaftEntry};
 
 use super::position::Position;
+use super::recent::RecentRows;
 use super::shared::{AppliedEvents, Snapshot, StateShared, SystemFacts};
 use crate::codec::{self, corrupt};
 use crate::failpoint;
@@ -44,6 +45,7 @@ const LONG_BATCH_BYTES: usize = 256 << 10;
 pub struct StateStore<M: Machine> {
     shared: Arc<StateShared<M>>,
     position: Position,
+    recent: RecentRows,
 }
 
 impl<M: Machine> StateStore<M> {
@@ -54,7 +56,7 @@ impl<M: Machine> StateStore<M> {
         let position = Position::read(engine.as_ref())?;
         machine.restored(engine.as_ref())?;
         let shared = StateShared::new(engine, wal, snapshot_dir, machine, &position)?;
-        Ok(StateStore { shared: Arc::new(shared), position })
+        Ok(StateStore { shared: Arc::new(shared), position, recent: RecentRows::default() })
     }
 
     pub(crate) fn shared(&self) -> Arc<StateShared<M>> {
@@ -92,6 +94,7 @@ impl<M: Machine> StateStore<M> {
         }
         let _gate = shared.gate.write();
         shared.will_show(meta.last_log_id);
+        self.recent = RecentRows::default();
         snapshot::install(shared.engine.as_ref(), &file)?;
         check_apply_version::<M>(shared.engine.as_ref())?;
         self.position = Position::read(shared.engine.as_ref())?;
@@ -105,7 +108,8 @@ impl<M: Machine> StateStore<M> {
     /// Takes entries until what they write and answer is enough for one write.
     fn apply_some(&mut self, entries: &mut impl Iterator<Item = EntryResponder<TypeConfig>>) -> io::Result<()> {
         let shared = self.shared.clone();
-        let mut txn = Txn::new(shared.engine.as_ref());
+        let rows = self.recent.over(shared.engine.as_ref());
+        let mut txn = Txn::new(&rows);
         let mut next = self.position.clone();
         let mut published = Vec::new();
         let mut replies = Vec::new();
@@ -125,11 +129,12 @@ impl<M: Machine> StateStore<M> {
                 break;
             }
         }
-        let batch = self.changes(txn, &mut next)?;
+        let (batch, recent) = self.changes(txn, &mut next)?;
         let system_changed = batch.ops.iter().any(|(space, _, _)| *space == Space::SYSTEM);
         failpoint::point("apply.before_write");
         shared.will_show(next.applied);
         shared.engine.write(batch)?;
+        self.recent = recent;
         failpoint::point("apply.after_write");
         if system_changed {
             *shared.system.write() = SystemFacts::read(shared.engine.as_ref())?;
@@ -141,27 +146,25 @@ impl<M: Machine> StateStore<M> {
         Ok(())
     }
 
-    /// The rows that differ, with the hash and position that they bring the state to.
-    fn changes(&self, txn: Txn<'_>, next: &mut Position) -> io::Result<Batch> {
-        let mut batch = Batch::default();
-        let (rows, known) = txn.into_parts();
+    /// The rows that differ, with the hash and position that they bring the state to, and what the next apply is likely
+    /// to ask for.
+    fn changes(&self, txn: Txn<'_>, next: &mut Position) -> io::Result<(Batch, RecentRows)> {
+        let (mut batch, mut recent) = (Batch::default(), RecentRows::default());
+        let (rows, mut known) = txn.into_parts();
         for ((space, key), value) in rows {
             if !space.hashed() {
                 batch.ops.push((space, key, value));
                 continue;
             }
-            let read;
-            let old = match known.find(space, &key) {
+            recent.keep(space, &key, value.as_deref());
+            let old = match known.take(space, &key) {
                 Some(old) => old,
-                None => {
-                    read = self.shared.engine.get(space, &key)?;
-                    read.as_deref()
-                }
+                None => self.shared.engine.get(space, &key)?,
             };
-            if old == value.as_deref() {
+            if old == value {
                 continue;
             }
-            if let Some(old) = old {
+            if let Some(old) = &old {
                 next.hash.remove(space, &key, old);
             }
             if let Some(value) = &value {
@@ -169,8 +172,9 @@ impl<M: Machine> StateStore<M> {
             }
             batch.ops.push((space, key, value));
         }
+        recent.keep_read(known);
         next.put_after(&self.position, &mut batch)?;
-        Ok(batch)
+        Ok((batch, recent))
     }
 }
 

@@ -55,6 +55,11 @@ impl PartialEq for dyn AsSlot + '_ {
 impl Eq for dyn AsSlot + '_ {}
 
 /// The row as the overlay has it.
-pub(super) fn find<'r>(rows: &'r Rows, space: Space, key: &[u8]) -> Option<&'r Option<Vec<u8>>> {
+pub(crate) fn find<'r>(rows: &'r Rows, space: Space, key: &[u8]) -> Option<&'r Option<Vec<u8>>> {
     rows.get(&(space, key) as &dyn AsSlot)
+}
+
+/// The same, and takes it out.
+pub(super) fn take(rows: &mut Rows, space: Space, key: &[u8]) -> Option<Option<Vec<u8>>> {
+    rows.remove(&(space, key) as &dyn AsSlot)
 }
