@@ -1,8 +1,9 @@
 //! The engine on RocksDB: a column family for each space, one write-ahead log.
 //!
 //! Recovery is point-in-time, so a torn tail of the log is cut and whatever precedes it is kept; `wal.rs` refuses a
-//! disk on which that cut went below what was acknowledged. The log is never flushed by hand and writes are never
-//! reordered, because every durability argument of this crate rests on the order of that one log.
+//! disk on which that cut went below what was acknowledged. Writes are never reordered, because every durability
+//! argument of this crate rests on the order of that one log. They reach its file when it is synced, or when there is
+//! much of them: what was not synced may be lost with the process, not only with the machine.
 
 use std::io;
 use std::mem::ManuallyDrop;
@@ -56,6 +57,8 @@ impl RocksEngine {
         options.create_missing_column_families(true);
         options.set_wal_recovery_mode(DBRecoveryMode::PointInTime);
         options.set_write_buffer_manager(&buffers);
+        // Written by whoever syncs: until then rows are not durable anyway, and Raft's thread is spared the system call.
+        options.set_manual_wal_flush(true);
         options.set_max_background_jobs(2);
         options.set_max_open_files(512);
         // A space that is rarely written would keep every log since its last flush; beyond this it is flushed.
