@@ -138,6 +138,9 @@ impl<A: FixedKey, B: FixedKey, C: Key> Key for (A, B, C) {
     }
 }
 
+/// Room for most keys: a tag, three numbers and a short name.
+const KEY_BYTES: usize = 48;
+
 /// One table of [`Space::STATE`].
 pub struct Table<K, V> {
     tag: u8,
@@ -156,7 +159,8 @@ impl<K: Key, V: Message + Default> Table<K, V> {
     }
 
     fn prefix<P: Key>(&self, prefix: &P) -> Vec<u8> {
-        let mut bytes = vec![self.tag];
+        let mut bytes = Vec::with_capacity(KEY_BYTES);
+        bytes.push(self.tag);
         prefix.write(&mut bytes);
         bytes
     }
@@ -181,7 +185,8 @@ impl<K: Key, V: Message + Default> Table<K, V> {
     pub fn merge(&self, txn: &mut Txn<'_>, key: &K, more: &V) -> io::Result<()> {
         let key = self.key(key);
         let mut row = txn.get(Space::STATE, &key)?.unwrap_or_default();
-        row.extend_from_slice(&more.encode_to_vec());
+        row.reserve(more.encoded_len());
+        more.encode(&mut row).map_err(io::Error::other)?;
         txn.put(Space::STATE, key, row);
         Ok(())
     }

@@ -52,7 +52,8 @@ pub(super) fn corrupt(what: &str) -> io::Error {
 
 /// What all rows of a key in `VERSIONS` begin with: sorts as the key does, and none begins with another one.
 pub(super) fn versions_of(key: &[u8]) -> Vec<u8> {
-    let mut escaped = Vec::with_capacity(key.len() + 2 + 16);
+    let zeros = key.iter().filter(|byte| **byte == 0).count();
+    let mut escaped = Vec::with_capacity(key.len() + zeros + 2 + 16);
     for &byte in key {
         escaped.push(byte);
         if byte == 0 {
