@@ -54,15 +54,36 @@ struct Transfers {
     given_up: AtomicU64,
 }
 
-/// A transfer of leadership that is about to begin. Without [`Transfer::begun`] no lease is looked at any more.
+impl Transfers {
+    fn about_to_begin(self: &Arc<Self>) -> Transfer {
+        self.beginning.fetch_add(1, Ordering::SeqCst);
+        Transfer(self.clone())
+    }
+
+    /// Whether the lease of a term may be looked at.
+    fn leave_the_lease_of(&self, term: u64) -> bool {
+        self.beginning.load(Ordering::SeqCst) == 0 && self.given_up.load(Ordering::SeqCst) < term
+    }
+}
+
+/// A transfer of leadership that is about to begin. Until it has, no lease is looked at.
 #[must_use]
 pub struct Transfer(Arc<Transfers>);
 
 impl Transfer {
-    /// Raft has begun it, in `term` or an earlier one.
-    pub fn begun(self, term: u64) {
-        self.0.given_up.fetch_max(term, Ordering::SeqCst);
-        self.0.beginning.fetch_sub(1, Ordering::SeqCst);
+    /// Has Raft begin it by `begin`, which tells the term of that or a later one. To its end, whether or not the caller
+    /// still waits: a transfer that never counts as begun would take the lease away for good. `None`: the runtime stops.
+    pub async fn begin<E: Send + 'static>(
+        self,
+        begin: impl Future<Output = Result<u64, E>> + Send + 'static,
+    ) -> Option<Result<(), E>> {
+        let Transfer(transfers) = self;
+        let beginning = tokio::spawn(async move {
+            transfers.given_up.fetch_max(begin.await?, Ordering::SeqCst);
+            transfers.beginning.fetch_sub(1, Ordering::SeqCst);
+            Ok(())
+        });
+        beginning.await.ok()
     }
 }
 
@@ -92,16 +113,14 @@ impl LeaderChecks {
 
     /// Must be called before Raft is asked to hand the leadership over.
     pub fn transfer(&self) -> Transfer {
-        self.transfers.beginning.fetch_add(1, Ordering::SeqCst);
-        Transfer(self.transfers.clone())
+        self.transfers.about_to_begin()
     }
 
     /// Whether a quorum has promised this node, as the leader of `term`, to elect nobody else until after a moment in
     /// this call: what the linearizer asks as well, without the way to Raft's task and back.
     pub fn holds_lease(&self, term: u64) -> bool {
         // Looked at first: what is begun after this look takes the lease away at a later moment only.
-        let Transfers { beginning, given_up } = self.transfers.as_ref();
-        if beginning.load(Ordering::SeqCst) > 0 || given_up.load(Ordering::SeqCst) >= term {
+        if !self.transfers.leave_the_lease_of(term) {
             return false;
         }
         let promised = {
@@ -182,6 +201,27 @@ mod tests {
 
     fn gaps() -> Gaps {
         [i128::from(GAP_NS.load(Ordering::SeqCst)); 2]
+    }
+
+    /// Regression: nobody was left to count it as begun, and no read went by the lease any more, in any later term.
+    #[tokio::test]
+    async fn a_transfer_whose_caller_went_away_takes_the_lease_of_its_own_term_only() {
+        let transfers = Arc::new(Transfers::default());
+        assert!(transfers.leave_the_lease_of(1));
+        let (taken, trigger) = oneshot::channel();
+        let transfer = transfers.about_to_begin();
+        let mut asked = Box::pin(transfer.begin(async { trigger.await.map_err(|_| ()) }));
+        assert!(futures::poll!(&mut asked).is_pending());
+        drop(asked);
+        assert!(!transfers.leave_the_lease_of(9), "Raft may begin it at any moment");
+        taken.send(7_u64).unwrap();
+        let begun = async {
+            while transfers.beginning.load(Ordering::SeqCst) > 0 {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(20), begun).await.unwrap();
+        assert!(!transfers.leave_the_lease_of(7) && transfers.leave_the_lease_of(8));
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use openraft::async_runtime::WatchReceiver;
-use openraft::errors::{ChangeMembershipError, ClientWriteError, Fatal, InitializeError, RaftError};
+use openraft::errors::{ChangeMembershipError, ClientWriteError, InitializeError, RaftError};
 use openraft::{ChangeMembers, Instant as _};
 use tokio::time::Instant;
 
@@ -126,17 +126,14 @@ impl<M: Machine> HostCore<M> {
             tokio::time::sleep(self.retry_pause).await;
         };
         let (raft, transfer) = (self.raft.clone(), self.leader_checks.transfer());
-        // To its end, whether or not the caller still waits: a transfer that never counts as begun takes the lease away
-        // for good.
-        let beginning = tokio::spawn(async move {
+        let begin = async move {
             raft.trigger().transfer_leader(target).await?;
             // Answered after the trigger was taken, thus in its term or a later one.
-            transfer.begun(raft.with_raft_state(|state| state.vote_ref().leader_id.term).await?);
-            Ok::<(), Fatal<TypeConfig>>(())
-        });
-        match beginning.await {
-            Ok(Ok(())) => Ok(target),
-            Ok(Err(_)) | Err(_) => Err(ChangeError::Stopped),
+            raft.with_raft_state(|state| state.vote_ref().leader_id.term).await
+        };
+        match transfer.begin(begin).await {
+            Some(Ok(())) => Ok(target),
+            Some(Err(_)) | None => Err(ChangeError::Stopped),
         }
     }
 
