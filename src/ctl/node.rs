@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use clap::{Subcommand, ValueEnum};
+use clap::builder::RangedI64ValueParser;
+use clap::{Subcommand, ValueEnum, value_parser};
 use serde::Serialize;
 
 use super::Context;
@@ -34,13 +35,13 @@ pub enum Command {
     /// Show one node: every role of its server id
     #[command(after_help = LIST_JSON)]
     Describe {
-        #[arg(value_name = "SERVER_ID", value_parser = clap::value_parser!(i64).range(1..))]
+        #[arg(value_name = "SERVER_ID", value_parser = server_ids())]
         id: i64,
     },
     /// Have everything taken from a node, before it is stopped
     #[command(after_help = DONE_JSON)]
     Drain {
-        #[arg(value_name = "SERVER_ID")]
+        #[arg(value_name = "SERVER_ID", value_parser = server_ids())]
         id: i64,
         /// Let it take part again
         #[arg(long)]
@@ -49,12 +50,17 @@ pub enum Command {
     /// Give nodes nothing new; they keep what they have
     #[command(after_help = DONE_JSON)]
     Freeze {
-        #[arg(value_name = "SERVER_ID", required = true)]
+        #[arg(value_name = "SERVER_ID", required = true, value_parser = server_ids())]
         ids: Vec<i64>,
         /// Let them take part again
         #[arg(long)]
         undo: bool,
     },
+}
+
+/// Those that nodes have: 0 stands for every one in a request.
+fn server_ids() -> RangedI64ValueParser<i64> {
+    value_parser!(i64).range(1..)
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
