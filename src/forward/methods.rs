@@ -61,7 +61,7 @@ const ROUTES: &[(&str, Route, &[&str])] = &[
     (MILVUS, Route::Log, &["CreateIndex", "AlterIndex", "DropIndex"]),
     (MILVUS, Route::Log, &["LoadCollection", "LoadPartitions", "ReleaseCollection", "ReleasePartitions"]),
     // The leader knows the proxies.
-    (ROOT_COORD, Route::Leader, &["AllocTimestamp", "GetQuotaMetrics"]),
+    (ROOT_COORD, Route::Leader, &["AllocTimestamp", "GetQuotaMetrics", "InvalidateCollectionMetaCache"]),
     (ROOT_COORD, Route::Log, COLLECTION_WRITES),
     (ROOT_COORD, Route::Log, &["AllocID"]),
     (MILVUS, Route::Log, &["CreateDatabase", "DropDatabase", "AlterDatabase"]),

@@ -6,6 +6,11 @@ use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
 use super::link::Link;
+use super::stale::{Stale, StaleMeta};
+use crate::error::Rejection;
+use crate::limits;
+use crate::pb::common::MsgType;
+use crate::pb::proxy::InvalidateCollMetaCacheRequest;
 
 /// One proxy, for operators.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -30,6 +35,21 @@ pub struct ProxyBoard {
 impl ProxyBoard {
     pub fn lines(&self) -> Vec<ProxyLine> {
         self.links.lock().iter().map(|link| link.line()).collect()
+    }
+
+    /// Has every proxy forget it, each in its own time. On a node that does not lead, and before a new leader knows the
+    /// proxies, there is none, and each begins with everything.
+    pub fn forget(&self, request: InvalidateCollMetaCacheRequest) -> Result<(), Rejection> {
+        let why = request.base.as_ref().map_or(MsgType::Undefined, |base| base.msg_type());
+        let InvalidateCollMetaCacheRequest { db_name, collection_name, collection_id, partition_name, .. } = request;
+        if [&db_name, &collection_name, &partition_name].into_iter().any(|name| name.len() > limits::MAX_NAME_BYTES) {
+            let detail = format!("a name of more than {} bytes", limits::MAX_NAME_BYTES);
+            return Err(Rejection::ParameterTooLarge { detail });
+        }
+        let (database, collection, partition) = (db_name, collection_name, partition_name);
+        let thing = Stale::Meta(StaleMeta { why, database, collection, collection_id, partition });
+        self.links.lock().iter().for_each(|link| link.forget(std::slice::from_ref(&thing)));
+        Ok(())
     }
 
     pub(super) fn show(&self, links: Vec<Arc<Link>>) {

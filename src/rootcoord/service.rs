@@ -32,12 +32,14 @@ use crate::pb::milvus::{
     ShowCollectionsResponse, ShowPartitionsRequest, ShowPartitionsResponse, ShowSegmentsRequest, ShowSegmentsResponse,
     StringResponse, TruncateCollectionRequest, TruncateCollectionResponse,
 };
+use crate::pb::proxy::InvalidateCollMetaCacheRequest;
 use crate::pb::rootcoord::root_coord_server::RootCoord;
 use crate::pb::rootcoord::{
     AllocIdRequest, AllocIdResponse, AllocTimestampRequest, AllocTimestampResponse, AlterDatabaseRequest,
     DescribeDatabaseRequest, DescribeDatabaseResponse, GetCredentialRequest, GetCredentialResponse,
     GetPChannelInfoRequest, GetPChannelInfoResponse, ShowCollectionIDsRequest, ShowCollectionIDsResponse,
 };
+use crate::proxies::ProxyBoard;
 use crate::quota::QuotaReports;
 
 /// The service; cheap to clone.
@@ -49,6 +51,7 @@ pub struct RootCoordService {
     pub health: Arc<Health>,
     pub quota: Arc<QuotaReports>,
     pub operations: Arc<Operations>,
+    pub proxies: Arc<ProxyBoard>,
 }
 
 /// Deprecated: segments are DataCoord's, and Milvus answers that there are none too.
@@ -57,6 +60,11 @@ async fn no_segments() -> Result<ShowSegmentsResponse, Failure> {
 }
 
 impl RootCoordService {
+    /// Whoever asks does not wait for the proxies, as with every change of the catalogue.
+    async fn invalidate(&self, asked: &Asked<InvalidateCollMetaCacheRequest>) -> Result<(), Failure> {
+        Ok(self.proxies.forget(asked.message.clone())?)
+    }
+
     async fn timestamps(&self, asked: &Asked<AllocTimestampRequest>) -> Result<AllocTimestampResponse, Failure> {
         let AllocTimestampRequest { count, block_timestamp, .. } = asked.message;
         let timestamp = allocate_after(&self.oracle, &asked.call, count, block_timestamp).await?;
@@ -89,6 +97,8 @@ impl RootCoord for RootCoordService {
         get_statistics_channel(GetStatisticsChannelRequest) -> StringResponse =
             |this, _| this.operations.statistics_channel();
         update_channel_time_tick(ChannelTimeTickMsg) -> common::Status = |this, asked| this.operations.time_tick(asked);
+        invalidate_collection_meta_cache(InvalidateCollMetaCacheRequest) -> common::Status =
+            |this, asked| this.invalidate(asked);
         get_p_channel_info(GetPChannelInfoRequest) -> GetPChannelInfoResponse =
             |this, asked| this.catalog.channel_info(asked);
         show_segments(ShowSegmentsRequest) -> ShowSegmentsResponse = |_, _| no_segments();

@@ -193,7 +193,7 @@ impl Node {
             let (root, cluster) = (etcd.root_path.clone(), etcd.root_path.clone());
             let (replica, oracle, departed) = (replica.clone(), oracle.clone(), departed.clone());
             let shared = proxies::Shared { replica, oracle, departed, cluster };
-            ProxyTask::new(shared, &root, access.quota.clone(), board, node_loads.clone())
+            ProxyTask::new(shared, &root, access.quota.clone(), board.clone(), node_loads.clone())
         });
         let collector = {
             let (clock, quota) = (Arc::new(SystemClock::default()), access.quota.clone());
@@ -223,6 +223,7 @@ impl Node {
                 health: health.clone(),
                 quota: quota_reports,
                 operations,
+                proxies: board,
             },
             timestamps: TimestampService::new(oracle.clone()),
             grants: GrantService {

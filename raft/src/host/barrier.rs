@@ -72,7 +72,8 @@ pub struct Transfer(Arc<Transfers>);
 
 impl Transfer {
     /// Has Raft begin it by `begin`, which tells the term of that or a later one. To its end, whether or not the caller
-    /// still waits: a transfer that never counts as begun would take the lease away for good. `None`: the runtime stops.
+    /// still waits: a transfer that never counts as begun would take the lease away for good. `None`: the runtime
+    /// stops.
     pub async fn begin<E: Send + 'static>(
         self,
         begin: impl Future<Output = Result<u64, E>> + Send + 'static,

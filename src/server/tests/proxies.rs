@@ -215,6 +215,29 @@ async fn a_proxy_forgets_what_changed_while_others_are_dead_or_hang() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_coordinator_has_proxies_forget_by_any_node() {
+    let nodes = cluster().await;
+    let (told, address) = serving().await;
+    register(&nodes[0], 17, &address).await;
+    told.hears("policy 7").await;
+    for (node, id) in nodes.iter().zip(1_i64..) {
+        told.forget();
+        let request = |name: &str| InvalidateCollMetaCacheRequest {
+            base: Some(common::MsgBase { msg_type: common::MsgType::LoadCollection.into(), ..Default::default() }),
+            db_name: "sales".into(),
+            collection_name: name.into(),
+            collection_id: id,
+            partition_name: "p".into(),
+        };
+        let mut client = node.rootcoord().await;
+        done(client.invalidate_collection_meta_cache(request("books"))).await;
+        told.hears("LoadCollection sales.books id p").await;
+        let refused = client.invalidate_collection_meta_cache(request(&"x".repeat(256))).await.unwrap().into_inner();
+        assert_eq!(refused.code, 1102, "{}", refused.reason);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_a_proxy_refuses_is_told_again_until_it_leaves() {
     let nodes = cluster().await;
     let (told, address) = serving().await;

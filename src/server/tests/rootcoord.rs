@@ -7,8 +7,7 @@ use super::*;
 use crate::pb::internal::{BackupEzkRequest, ChannelTimeTickMsg, ShowConfigurationsRequest};
 use crate::pb::rootcoord::GetPChannelInfoRequest;
 
-/// Every method of Milvus' RootCoord that is not deprecated, in its order, but InvalidateCollectionMetaCache, which is
-/// about proxies.
+/// Every method of Milvus' RootCoord that is not deprecated, in its order.
 const METHODS: &[&str] = &[
     "GetComponentStates",
     "GetTimeTickChannel",
@@ -42,6 +41,7 @@ const METHODS: &[&str] = &[
     "AllocTimestamp",
     "AllocID",
     "UpdateChannelTimeTick",
+    "InvalidateCollectionMetaCache",
     "ShowConfigurations",
     "GetMetrics",
     "CreateCredential",
