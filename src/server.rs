@@ -26,6 +26,8 @@ mod tests;
 use std::io;
 use std::net::SocketAddr;
 
+use futures::TryStreamExt;
+use roost_raft::network::{AppendService, divide};
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 use tonic::service::Routes;
@@ -77,12 +79,18 @@ impl Listeners {
     }
 }
 
-/// Serves until `shutdown` is asked for or the replica fails. `raft` are Raft's own services for the peer listener,
-/// which is served on `raft_runtime`, apart from client load.
+/// Raft's own part of the peer listener.
+pub struct RaftServices {
+    pub calls: Routes,
+    pub appends: AppendService,
+}
+
+/// Serves until `shutdown` is asked for or the replica fails. The peer listener is served on `raft_runtime`, apart from
+/// client load.
 pub async fn run(
     node: Node,
     listeners: Listeners,
-    raft: Routes,
+    raft: RaftServices,
     raft_runtime: &Handle,
     shutdown: &Shutdown,
 ) -> Result<(), Error> {
@@ -120,9 +128,11 @@ pub async fn run(
         .http2_keepalive_interval(Some(limits::PEER_KEEPALIVE_INTERVAL))
         .http2_keepalive_timeout(Some(limits::PEER_KEEPALIVE_TIMEOUT))
         .layer(ServiceBuilder::new().layer(door).layer(arrival).into_inner())
-        .add_routes(services::peer(&node, raft));
-    let peer =
-        raft_runtime.spawn(serving.serve_with_incoming_shutdown(listeners.peer.incoming(), stopped(&peers_stop)));
+        .add_routes(services::peer(&node, raft.calls));
+    let connections = listeners.peer.incoming().inspect_ok(Connection::break_when_dead);
+    // It is dropped, and what serves appends with it, when the peers are to stop.
+    let calls = divide(connections, raft.appends);
+    let peer = raft_runtime.spawn(serving.serve_with_incoming_shutdown(calls, stopped(&peers_stop)));
 
     let router = http::router(node.health.clone(), node.metrics.clone());
     let probes = axum::serve(listeners.http, router).with_graceful_shutdown(stopped(&peers_stop));

@@ -24,9 +24,16 @@ pub(crate) fn corrupt(what: impl std::fmt::Display) -> io::Error {
 
 /// Encodes a small fact: version byte, then bincode (standard configuration).
 pub fn encode<T: Serialize>(value: &T) -> io::Result<Vec<u8>> {
-    let mut out = vec![VERSION];
-    bincode::serde::encode_into_std_write(value, &mut out, bincode::config::standard()).map_err(io::Error::other)?;
+    let mut out = Vec::new();
+    encode_into(value, &mut out)?;
     Ok(out)
+}
+
+/// As [`encode`], behind what `out` holds.
+pub fn encode_into<T: Serialize>(value: &T, out: &mut Vec<u8>) -> io::Result<()> {
+    out.push(VERSION);
+    bincode::serde::encode_into_std_write(value, out, bincode::config::standard()).map_err(io::Error::other)?;
+    Ok(())
 }
 
 /// Decodes what [`encode`] made. Trailing bytes, another version and truncation are errors.
@@ -57,6 +64,13 @@ const HEADER: usize = 1 + 8 + 8 + 1;
 /// Encodes a log entry: version, term, index, tag, then for commands the fence term, the proposer and the payload.
 /// The payload's bytes are copied, never re-encoded.
 pub fn encode_entry(entry: &Entry) -> io::Result<Vec<u8>> {
+    let mut out = Vec::new();
+    encode_entry_into(entry, &mut out)?;
+    Ok(out)
+}
+
+/// As [`encode_entry`], behind what `out` holds.
+pub fn encode_entry_into(entry: &Entry, out: &mut Vec<u8>) -> io::Result<()> {
     let (tag, head, body): (u8, Option<(u64, u64)>, Bytes) = match &entry.payload {
         Payload::Blank => (BLANK, None, Bytes::new()),
         Payload::Normal(command) => {
@@ -69,7 +83,7 @@ pub fn encode_entry(entry: &Entry) -> io::Result<Vec<u8>> {
         }
         Payload::Membership(membership) => (MEMBERSHIP, None, encode(membership)?.into()),
     };
-    let mut out = Vec::with_capacity(HEADER + 16 + body.len());
+    out.reserve(HEADER + 16 + body.len());
     out.push(VERSION);
     out.extend_from_slice(&entry.log_id.committed_leader_id().to_be_bytes());
     out.extend_from_slice(&entry.log_id.index().to_be_bytes());
@@ -79,7 +93,7 @@ pub fn encode_entry(entry: &Entry) -> io::Result<Vec<u8>> {
         out.extend_from_slice(&proposer.to_be_bytes());
     }
     out.extend_from_slice(&body);
-    Ok(out)
+    Ok(())
 }
 
 /// Decodes what [`encode_entry`] made. The payload shares `bytes`.
@@ -109,6 +123,23 @@ pub fn decode_entry(mut bytes: Bytes) -> io::Result<Entry> {
         tag => return Err(corrupt(format!("log entry {index} has the unknown tag {tag}"))),
     };
     Ok(Entry { log_id: LogId::new(CommittedLeaderId::new(term), index), payload })
+}
+
+/// Appends the length, u32 big-endian, of what `fill` appends, and that. An error leaves `out` as it was.
+pub fn sized(out: &mut Vec<u8>, fill: impl FnOnce(&mut Vec<u8>) -> io::Result<()>) -> io::Result<()> {
+    let start = out.len();
+    out.extend_from_slice(&[0; 4]);
+    let filled = fill(out).and_then(|()| u32::try_from(out.len() - start - 4).map_err(io::Error::other));
+    match filled {
+        Ok(length) => {
+            out[start..start + 4].copy_from_slice(&length.to_be_bytes());
+            Ok(())
+        }
+        Err(error) => {
+            out.truncate(start);
+            Err(error)
+        }
+    }
 }
 
 /// Puts commands into the payload of one entry: each its length, u32 big-endian, and its bytes.

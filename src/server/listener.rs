@@ -87,6 +87,15 @@ pub struct Connection {
     _slot: OwnedSemaphorePermit,
 }
 
+impl Connection {
+    /// See [`roost_raft::network::break_when_dead`]: for protocols that do not ask whether the other end is there.
+    pub(super) fn break_when_dead(&self) {
+        if let Err(error) = roost_raft::network::break_when_dead(&self.stream) {
+            tracing::warn!(%error, "the kernel does not watch a connection");
+        }
+    }
+}
+
 impl Connected for Connection {
     type ConnectInfo = TcpConnectInfo;
 

@@ -13,7 +13,7 @@ use roost_raft::storage::rocks::RocksBudget;
 use roost_raft::types::Member;
 use tonic::service::Routes;
 
-use super::{Access, EtcdSettings, Listeners, Node, OracleSettings};
+use super::{Access, EtcdSettings, Listeners, Node, OracleSettings, RaftServices};
 use crate::admin::HostNode;
 use crate::config::{Args, Config};
 use crate::gateway::VERSION;
@@ -118,7 +118,7 @@ async fn serve(config: &Config) -> Result<(), Error> {
         data = %config.node.data_dir.display(),
         "roostd serves"
     );
-    let raft = Routes::new(host.peer_service());
+    let raft = RaftServices { calls: Routes::new(host.peer_service()), appends: host.append_service() };
     let raft_runtime = host.runtime().clone();
     Ok(super::run(node, listeners, raft, &raft_runtime, &shutdown).await?)
 }

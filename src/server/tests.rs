@@ -136,8 +136,8 @@ async fn cluster_balanced(
         let shown = shown.map(|(key, value)| (key.to_owned(), value.to_owned()));
         let node = node.with_admin(admin.clone()).with_settings(shown.into());
         let (trigger, shutdown) = shutdown::channel();
-        let serving =
-            tokio::spawn(async move { run(node, listeners, Routes::default(), &Handle::current(), &shutdown).await });
+        let raft = RaftServices { calls: Routes::default(), appends: Arc::new(|_| Box::pin(async {})) };
+        let serving = tokio::spawn(async move { run(node, listeners, raft, &Handle::current(), &shutdown).await });
         let admin = admin.clone();
         nodes.push(Running { replica, client, internal, peer, http, admin, trigger, serving });
     }

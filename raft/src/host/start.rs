@@ -25,7 +25,9 @@ use crate::error::StartError;
 use crate::log::LogStore;
 use crate::machine::Machine;
 use crate::network::proto::peer_server::PeerServer;
-use crate::network::{Identity, PeerService, Secret, Transport, remove_partial_snapshots};
+use crate::network::{
+    AppendService, Identity, PeerService, Secret, Transport, append_service, remove_partial_snapshots,
+};
 use crate::storage::disk::DiskGuard;
 use crate::storage::marker::{ClusterId, Marker};
 use crate::storage::wal::Wal;
@@ -109,9 +111,14 @@ impl<M: Machine> Host<M> {
         Ok(Arc::new(Host { core, runtime: Mutex::new(None), handle: Handle::current() }))
     }
 
-    /// The peers' service, to be served on the peer listener, on [`Host::runtime`].
+    /// What peers call, to be served on the peer listener, on [`Host::runtime`].
     pub fn peer_service(&self) -> PeerServer<PeerService<M>> {
         PeerService::server(self.core.clone())
+    }
+
+    /// What leaders append to, on the same listener: see [`crate::network::divide`].
+    pub fn append_service(&self) -> AppendService {
+        append_service(self.core.clone())
     }
 
     pub(super) fn core(&self) -> Arc<HostCore<M>> {

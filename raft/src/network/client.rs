@@ -1,11 +1,10 @@
 //! The calling side of the peers' protocol: what openraft sends, as streams and calls with deadlines.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use bytes::Bytes;
-use futures::{Stream, StreamExt, stream};
+use bytes::{Bytes, BytesMut};
+use futures::Stream;
 use openraft::base::{BoxFuture, BoxStream};
 use openraft::errors::{NetworkError, RPCError, ReplicationClosed, StreamingError, Unreachable};
 use openraft::network::{Backoff, NetBackoff, NetSnapshot, NetStreamAppend, NetTransferLeader, NetVote, RPCOption};
@@ -14,16 +13,20 @@ use openraft::raft::{
     VoteRequest, VoteResponse,
 };
 use openraft::{OptionalSend, RaftNetworkFactory};
+use parking_lot::Mutex;
 use serde::de::DeserializeOwned;
 use tonic::transport::Channel;
 use tonic::{Code, Status};
 
 use super::MESSAGE_BYTES_MAX;
+use super::append::{Appending, Line, Opening};
 use super::channel::{Channels, Dial, Purpose};
 use super::commits::Commits;
+use super::frames::Frames;
+use super::greeting::{GREETING_BYTES_MAX, greet};
 use super::identity::Identity;
 use super::proto::peer_client::PeerClient as Rpc;
-use super::proto::{AppendRequest, Record, VoteRequest as VoteMessage};
+use super::proto::{Record, VoteRequest as VoteMessage};
 use crate::codec;
 use crate::snapshot::SnapshotData;
 use crate::types::{Member, NodeId, TypeConfig, Vote};
@@ -35,7 +38,7 @@ type Snapshot = openraft::type_config::alias::SnapshotOf<TypeConfig, SnapshotDat
 pub struct Transport {
     pub(super) identity: Arc<Identity>,
     pub(super) channels: Arc<Channels>,
-    /// A stream with unanswered requests and no reply for this long is cut.
+    /// A connection with unanswered appends and no answer for this long is cut.
     pub(super) no_progress: Duration,
     /// Deadline of a vote or transfer call.
     pub(super) call_timeout: Duration,
@@ -55,7 +58,7 @@ impl Transport {
 
     /// A client of `target`. Nothing is sent yet.
     pub fn client(&self, target: NodeId, member: &Member) -> PeerClient {
-        self.purposed(target, member, Purpose::Heartbeat)
+        self.purposed(target, member, Purpose::Calls)
     }
 
     /// Drops connections to nodes that are no members any more.
@@ -64,7 +67,8 @@ impl Transport {
     }
 
     fn purposed(&self, target: NodeId, member: &Member, purpose: Purpose) -> PeerClient {
-        PeerClient { transport: self.clone(), target, address: member.peer.clone(), purpose, failed_openings: 0 }
+        let (transport, address) = (self.clone(), member.peer.clone());
+        PeerClient { transport, target, address, purpose, line: Mutex::default(), failed_openings: 0 }
     }
 }
 
@@ -72,15 +76,17 @@ impl RaftNetworkFactory<TypeConfig> for Transport {
     type Network = PeerClient;
 
     async fn new_client(&mut self, target: NodeId, member: &Member) -> PeerClient {
-        self.purposed(target, member, Purpose::Replicate)
+        self.client(target, member)
     }
 
+    /// Its appends have a connection of their own, as those of every client have: large ones must not stand in front
+    /// of a heartbeat.
     async fn new_heartbeat_client(&mut self, target: NodeId, member: &Member) -> PeerClient {
-        self.purposed(target, member, Purpose::Heartbeat)
+        self.client(target, member)
     }
 
     async fn new_snapshot_client(&mut self, target: NodeId, member: &Member) -> PeerClient {
-        self.purposed(target, member, Purpose::Snapshot)
+        self.purposed(target, member, Purpose::Snapshots)
     }
 }
 
@@ -90,6 +96,8 @@ pub struct PeerClient {
     pub(super) target: NodeId,
     address: String,
     purpose: Purpose,
+    /// Where appends go. Never locked: openraft wants its clients to be `Sync`, and a connection need not be.
+    line: Mutex<Line>,
     /// Append streams in a row that could not be opened.
     failed_openings: usize,
 }
@@ -132,56 +140,21 @@ impl PeerClient {
         let mut rpc = self.rpc().map_err(rpc_error)?;
         decode(rpc.vote(request).await.map_err(rpc_error)?.into_inner())
     }
-
-    async fn open_append<S>(
-        &self,
-        input: S,
-    ) -> Result<
-        impl Stream<Item = Result<StreamAppendResult<TypeConfig>, RPCError<TypeConfig>>> + use<S>,
-        RPCError<TypeConfig>,
-    >
-    where
-        S: Stream<Item = AppendEntriesRequest<TypeConfig>> + OptionalSend + Unpin + 'static,
-    {
-        let sent = Arc::new(AtomicU64::new(0));
-        let counted = sent.clone();
-        let input = self.transport.commits.merge(input);
-        // An entry that cannot be encoded ends the stream; openraft then starts over and reports the storage error.
-        let outbound = input.map(append_message).take_while(|message| std::future::ready(message.is_ok())).filter_map(
-            move |message| {
-                counted.fetch_add(1, Ordering::Relaxed);
-                std::future::ready(message.ok())
-            },
-        );
-        let mut rpc = self.rpc().map_err(rpc_error)?;
-        let opening = rpc.append(self.sign(outbound));
-        let opened = tokio::time::timeout(self.transport.no_progress, opening).await;
-        let inbound = opened.map_err(|_| stalled())?.map_err(rpc_error)?.into_inner();
-        let limit = self.transport.no_progress;
-        Ok(stream::unfold(Some((inbound, sent, 0u64)), move |state| async move {
-            let (mut inbound, sent, received) = state?;
-            let reply = loop {
-                let before = sent.load(Ordering::Relaxed);
-                match tokio::time::timeout(limit, inbound.message()).await {
-                    Ok(reply) => break reply,
-                    // An idle stream may stay silent; one with a request unanswered for the whole time may not.
-                    Err(_) if before > received => return Some((Err(stalled()), None)),
-                    Err(_) => {}
-                }
-            };
-            match reply {
-                Ok(Some(reply)) => Some((decode(reply), Some((inbound, sent, received + 1)))),
-                Ok(None) => None,
-                Err(status) => Some((Err(rpc_error(status)), None)),
-            }
-        }))
-    }
 }
 
-fn append_message(request: AppendEntriesRequest<TypeConfig>) -> std::io::Result<AppendRequest> {
-    let record = codec::encode(&(request.vote, request.prev_log_id, request.leader_commit))?;
-    let entries = request.entries.iter().map(|entry| codec::encode_entry(entry).map(Bytes::from));
-    Ok(AppendRequest { record: record.into(), entries: entries.collect::<std::io::Result<_>>()? })
+/// Connects to `target` at `address`, for appends.
+fn opening(transport: &Transport, target: NodeId, address: &str) -> Opening {
+    let (dialing, identity) = (transport.channels.dial(address.to_owned()), transport.identity.clone());
+    let connected = tokio::time::timeout(transport.no_progress, async move {
+        let wire = dialing.await.map_err(|error| Status::unavailable(error.to_string()))?;
+        let mut frames = Frames::new(wire, BytesMut::new(), GREETING_BYTES_MAX);
+        greet(&mut frames, &identity.claims(target)).await?;
+        Ok(frames)
+    });
+    Box::pin(async move {
+        let late = |_| NetworkError::from_string("the peer does not take appends in time");
+        connected.await.map_err(late)?.map_err(rpc_error)
+    })
 }
 
 pub(super) fn record<T: serde::Serialize>(value: &T) -> Result<Bytes, RPCError<TypeConfig>> {
@@ -200,10 +173,6 @@ pub(super) fn rpc_error(status: Status) -> RPCError<TypeConfig> {
         }
         _ => NetworkError::new(&status).into(),
     }
-}
-
-fn stalled() -> RPCError<TypeConfig> {
-    NetworkError::from_string("the peer accepted an append and did not answer").into()
 }
 
 impl NetBackoff<TypeConfig> for PeerClient {
@@ -225,11 +194,14 @@ impl NetStreamAppend<TypeConfig> for PeerClient {
         S: Stream<Item = AppendEntriesRequest<TypeConfig>> + OptionalSend + Unpin + 'static,
     {
         Box::pin(async move {
-            match self.open_append(input).await {
-                Ok(replies) => {
+            let (transport, line) = (&self.transport, self.line.get_mut());
+            let no_progress = transport.no_progress;
+            match line.open(no_progress, || opening(transport, self.target, &self.address)).await {
+                Ok(()) => {
                     self.failed_openings = 0;
-                    let replies: BoxStream<'s, _> = Box::pin(replies);
-                    Ok(replies)
+                    let requests = Box::pin(transport.commits.merge(input));
+                    let answers: BoxStream<'s, _> = Box::pin(Appending::new(line, requests, no_progress));
+                    Ok(answers)
                 }
                 Err(error) => {
                     // openraft waits where it makes requests, and a stream that does not open takes none: without this

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::RwLock;
+use serde::{Deserialize, Serialize};
 use subtle::ConstantTimeEq;
 use tonic::metadata::{MetadataMap, MetadataValue};
 use tonic::{Request, Status};
@@ -39,10 +40,66 @@ impl Secret {
         &self.0
     }
 
-    /// Whether `metadata` carries this secret. Takes the same time for every wrong value.
+    /// Whether `metadata` carries this secret.
     pub fn is_in(&self, metadata: &MetadataMap) -> bool {
-        let given = metadata.get(SECRET_KEY).map(|value| value.as_bytes());
-        given.is_some_and(|given| given.ct_eq(self.0.as_bytes()).into())
+        metadata.get(SECRET_KEY).is_some_and(|given| self.is(given.as_bytes()))
+    }
+
+    /// Takes the same time for every wrong value.
+    fn is(&self, given: &[u8]) -> bool {
+        given.ct_eq(self.0.as_bytes()).into()
+    }
+}
+
+/// What a caller says of itself and of the one it means. What it does not say is empty or `None`.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Claims {
+    /// [`Secret::token`].
+    pub secret: String,
+    pub cluster: Option<ClusterId>,
+    pub lease_ms: Option<u64>,
+    pub from: Option<NodeId>,
+    pub to: Option<NodeId>,
+    /// The caller's own disk.
+    pub from_disk: Option<u64>,
+    /// The disk under which the caller's cluster knows the called node.
+    pub to_disk: Option<u64>,
+}
+
+impl Claims {
+    /// As they stand in the metadata of a call.
+    pub fn of(metadata: &MetadataMap) -> Self {
+        let text = |key: &str| metadata.get(key)?.to_str().ok();
+        let number = |key: &str| text(key)?.parse().ok();
+        let disk = |key: &str| u64::from_str_radix(text(key)?, 16).ok();
+        Claims {
+            secret: text(SECRET_KEY).unwrap_or_default().to_owned(),
+            cluster: text(CLUSTER_KEY).and_then(|id| id.parse().ok()),
+            lease_ms: number(LEASE_KEY),
+            from: number(FROM_KEY),
+            to: number(TO_KEY),
+            from_disk: disk(FROM_DISK_KEY),
+            to_disk: disk(TO_DISK_KEY),
+        }
+    }
+
+    fn put_into(self, metadata: &mut MetadataMap) {
+        let number = |number: Option<u64>| number.map(|number| number.to_string());
+        let disk = |disk: Option<u64>| disk.map(|disk| format!("{disk:016x}"));
+        let fields = [
+            (SECRET_KEY, Some(self.secret)),
+            (CLUSTER_KEY, self.cluster.map(|id| id.to_string())),
+            (LEASE_KEY, number(self.lease_ms)),
+            (FROM_KEY, number(self.from)),
+            (TO_KEY, number(self.to)),
+            (FROM_DISK_KEY, disk(self.from_disk)),
+            (TO_DISK_KEY, disk(self.to_disk)),
+        ];
+        for (key, value) in fields {
+            if let Some(value) = value.and_then(|value| MetadataValue::try_from(value).ok()) {
+                metadata.insert(key, value);
+            }
+        }
     }
 }
 
@@ -96,52 +153,48 @@ impl Identity {
         self.marker.write().join(self.engine.as_ref(), cluster_id)
     }
 
+    /// What this node says to `target`.
+    pub fn claims(&self, target: NodeId) -> Claims {
+        let target_disk = system::node_facts(self.engine.as_ref(), target).ok().flatten();
+        Claims {
+            secret: self.secret.token().to_owned(),
+            cluster: self.cluster_id(),
+            lease_ms: Some(self.lease_ms),
+            from: Some(self.node_id),
+            to: Some(target),
+            from_disk: Some(self.incarnation),
+            to_disk: target_disk.map(|facts| facts.incarnation),
+        }
+    }
+
     /// Signs a call to `target`.
     pub fn sign<T>(&self, target: NodeId, message: T) -> Request<T> {
         let mut request = Request::new(message);
-        let target_disk = system::node_facts(self.engine.as_ref(), target).ok().flatten();
-        let fields = [
-            (SECRET_KEY, Some(self.secret.token().to_string())),
-            (CLUSTER_KEY, self.cluster_id().map(|id| id.to_string())),
-            (LEASE_KEY, Some(self.lease_ms.to_string())),
-            (FROM_KEY, Some(self.node_id.to_string())),
-            (TO_KEY, Some(target.to_string())),
-            (FROM_DISK_KEY, Some(format!("{:016x}", self.incarnation))),
-            (TO_DISK_KEY, target_disk.map(|facts| format!("{:016x}", facts.incarnation))),
-        ];
-        for (key, value) in fields {
-            if let Some(value) = value.and_then(|value| MetadataValue::try_from(value).ok()) {
-                request.metadata_mut().insert(key, value);
-            }
-        }
+        self.claims(target).put_into(request.metadata_mut());
         request
     }
 
-    /// Checks a call. `joins`: the call may bind a disk that belongs to no cluster yet.
-    pub fn check(&self, metadata: &MetadataMap, joins: bool) -> Result<Caller, Denied> {
-        if !self.secret.is_in(metadata) {
+    /// Checks a caller. `joins`: the call may bind a disk that belongs to no cluster yet.
+    pub fn check(&self, claims: &Claims, joins: bool) -> Result<Caller, Denied> {
+        if !self.secret.is(claims.secret.as_bytes()) {
             return Err(Denied::Call(Status::unauthenticated("the cluster's shared secret is missing or wrong")));
         }
-        let number = |key: &str| -> Option<u64> { metadata.get(key)?.to_str().ok()?.parse().ok() };
-        let disk = |key: &str| u64::from_str_radix(metadata.get(key)?.to_str().ok()?, 16).ok();
         let refuse = |why: String| Err(Denied::Call(Status::failed_precondition(why)));
-        let Some(from) = number(FROM_KEY) else {
+        let Some(from) = claims.from else {
             return refuse("the call does not name its caller".into());
         };
-        if number(TO_KEY) != Some(self.node_id) {
-            let meant = number(TO_KEY).map_or("nobody".into(), |id| id.to_string());
+        if claims.to != Some(self.node_id) {
+            let meant = claims.to.map_or("nobody".into(), |id| id.to_string());
             return refuse(format!("the call is meant for node {meant}; this is node {}", self.node_id));
         }
-        if number(LEASE_KEY) != Some(self.lease_ms) {
+        if claims.lease_ms != Some(self.lease_ms) {
             // A leader relies on the lease that it believes its followers grant.
             return refuse(format!(
                 "node {from} runs with raft.election_max_ms {:?}, this node with {}: it must be equal on all nodes",
-                number(LEASE_KEY),
-                self.lease_ms
+                claims.lease_ms, self.lease_ms
             ));
         }
-        let cluster = metadata.get(CLUSTER_KEY).and_then(|id| id.to_str().ok()).and_then(|id| id.parse().ok());
-        match (cluster, self.cluster_id()) {
+        match (claims.cluster, self.cluster_id()) {
             (Some(theirs), Some(ours)) if theirs != ours => {
                 return refuse(format!("node {from} belongs to cluster {theirs}, this node to {ours}"));
             }
@@ -150,7 +203,7 @@ impl Identity {
             }
             _ => {}
         }
-        if let Some(expected) = disk(TO_DISK_KEY)
+        if let Some(expected) = claims.to_disk
             && expected != self.incarnation
         {
             return Err(Denied::Replaced(format!(
@@ -159,7 +212,7 @@ impl Identity {
                 self.node_id, self.incarnation
             )));
         }
-        self.check_caller(from, disk(FROM_DISK_KEY))?;
+        self.check_caller(from, claims.from_disk)?;
         Ok(Caller { node_id: from })
     }
 
@@ -218,20 +271,31 @@ mod tests {
         let (two, _) = identity(2, Some(7), "secret");
         let (stranger, _) = identity(3, Some(8), "secret");
         let (spy, _) = identity(3, Some(7), "guess");
-        assert_eq!(two.check(one.sign(2, ()).metadata(), false).ok().map(|caller| caller.node_id), Some(1));
-        assert!(refusal(two.check(one.sign(3, ()).metadata(), false)).contains("meant for node 3"));
-        assert!(refusal(two.check(stranger.sign(2, ()).metadata(), false)).contains("belongs to cluster"));
-        assert!(refusal(two.check(spy.sign(2, ()).metadata(), false)).contains("secret"));
-        assert!(refusal(two.check(Request::new(()).metadata(), false)).contains("secret"));
+        assert_eq!(two.check(&one.claims(2), false).ok().map(|caller| caller.node_id), Some(1));
+        assert!(refusal(two.check(&one.claims(3), false)).contains("meant for node 3"));
+        assert!(refusal(two.check(&stranger.claims(2), false)).contains("belongs to cluster"));
+        assert!(refusal(two.check(&spy.claims(2), false)).contains("secret"));
+        assert!(refusal(two.check(&Claims::of(&MetadataMap::new()), false)).contains("secret"));
+    }
+
+    #[test]
+    fn claims_travel_as_metadata() {
+        let (one, engine) = identity(1, Some(7), "secret");
+        record(&engine, 2, 0x2b);
+        let claims = one.claims(2);
+        assert_eq!(claims.to_disk, Some(0x2b));
+        assert!(Claims::of(one.sign(2, ()).metadata()) == claims);
+        let (fresh, _) = identity(4, None, "secret");
+        assert!(Claims::of(fresh.sign(2, ()).metadata()) == fresh.claims(2));
     }
 
     #[test]
     fn a_fresh_node_joins_the_first_cluster_that_appends_to_it() {
         let (one, _) = identity(1, Some(7), "secret");
         let (fresh, _) = identity(4, None, "secret");
-        fresh.check(one.sign(4, ()).metadata(), false).ok().unwrap();
+        fresh.check(&one.claims(4), false).ok().unwrap();
         assert_eq!(fresh.cluster_id(), None);
-        fresh.check(one.sign(4, ()).metadata(), true).ok().unwrap();
+        fresh.check(&one.claims(4), true).ok().unwrap();
         assert_eq!(fresh.cluster_id(), Some(ClusterId(7)));
     }
 
@@ -240,7 +304,7 @@ mod tests {
         let (one, engine) = identity(1, Some(7), "secret");
         let (wiped, _) = identity(2, Some(7), "secret");
         record(&engine, 2, wiped.incarnation.wrapping_add(1));
-        assert!(matches!(wiped.check(one.sign(2, ()).metadata(), false), Err(Denied::Replaced(_))));
-        assert!(refusal(one.check(wiped.sign(1, ()).metadata(), false)).contains("another disk"));
+        assert!(matches!(wiped.check(&one.claims(2), false), Err(Denied::Replaced(_))));
+        assert!(refusal(one.check(&wiped.claims(1), false)).contains("another disk"));
     }
 }

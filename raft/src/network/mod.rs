@@ -1,8 +1,13 @@
-//! The peers' transport: one protocol, separate connections for replication, heartbeats and snapshots.
+//! The peers' transport: appends as frames, everything else by gRPC, on one port; separate connections for replication,
+//! heartbeats and snapshots.
 
+mod append;
+mod arrivals;
 mod channel;
 mod client;
 mod commits;
+mod frames;
+mod greeting;
 mod identity;
 mod service;
 mod snapshot;
@@ -13,9 +18,13 @@ pub mod proto {
     tonic::include_proto!("roost.peer.v1");
 }
 
-pub use channel::{Dial, connect, dial_tcp};
+pub use append::AppendService;
+pub(crate) use append::append_service;
+pub use arrivals::{Arrival, divide};
+pub use channel::{Dial, Duplex, Wire, break_when_dead, connect, dial_tcp};
 pub use client::{PeerClient, Transport};
-pub use identity::{Identity, SECRET_KEY, Secret};
+pub use greeting::APPENDS;
+pub use identity::{Claims, Identity, SECRET_KEY, Secret};
 pub use service::PeerService;
 pub(crate) use snapshot::remove_partial_snapshots;
 

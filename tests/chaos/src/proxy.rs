@@ -150,7 +150,7 @@ async fn pump(from: OwnedReadHalf, to: OwnedWriteHalf, rule: watch::Receiver<Rul
     let (sender, receiver) = mpsc::channel(CHUNKS);
     let reading = read(from, sender, rule.clone());
     let writing = write(to, receiver, rule);
-    // Either end ends both: HTTP/2 has no half-open connections.
+    // Either end ends both: nobody leaves a connection half open.
     tokio::select! {
         _ = reading => {}
         _ = writing => {}

@@ -10,6 +10,8 @@ use tokio::net::TcpStream;
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// An empty SETTINGS frame, which every HTTP/2 connection opens with.
 const SETTINGS: &[u8] = &[0, 0, 0, 4, 0, 0, 0, 0, 0];
+/// The length of a frame between peers.
+const FRAME: &[u8] = &[0, 0, 1, 0];
 /// The server may answer, close, or wait for the rest; none of it takes long.
 const ANSWER: Duration = Duration::from_millis(20);
 
@@ -24,7 +26,9 @@ pub async fn attack(address: &str) {
         attacks.push(noise.clone());
         attacks.push([PREFACE, &noise].concat());
         attacks.push([PREFACE, SETTINGS, &noise].concat());
+        attacks.push([FRAME, &noise].concat());
     }
+    attacks.push(FRAME.to_vec());
     attacks.push(PREFACE[..10].to_vec());
     attacks.push(PREFACE.repeat(3));
     // A frame of 16 MiB, DATA on stream 0, HEADERS that never end, a WINDOW_UPDATE of 0, a PRIORITY on itself.

@@ -4,14 +4,11 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::path::PathBuf;
-use std::pin::Pin;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use futures::stream;
-use hyper_util::rt::TokioIo;
 use parking_lot::Mutex;
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
@@ -25,13 +22,11 @@ use roost::rootcoord::Eraser;
 use roost::state::Roost;
 use roost_raft::Host;
 use roost_raft::host::{Environment, HostConfig};
-use roost_raft::network::Dial;
+use roost_raft::network::{Dial, Wire, divide};
 use roost_raft::storage::wal::Syncing;
 use roost_raft::types::{Member, NodeId};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::{broadcast, mpsc};
-use tonic::transport::server::Connected;
-use tonic::transport::{Server, Uri};
+use tonic::transport::Server;
 use turmoil::net::{TcpListener, TcpStream};
 
 use crate::disk::Disk;
@@ -171,10 +166,11 @@ async fn start(place: &Arc<Place>, all: Vec<Weak<Place>>) -> anyhow::Result<()> 
 
     let peers = TcpListener::bind(("0.0.0.0", PEER_PORT)).await?;
     let incoming = stream::unfold(peers, |peers| async {
-        let accepted = peers.accept().await.map(|(stream, _)| Accepted(stream));
+        let accepted = peers.accept().await.map(|(stream, _)| stream);
         Some((accepted, peers))
     });
-    tokio::spawn(Server::builder().add_service(host.peer_service()).serve_with_incoming(incoming));
+    let calls = divide(incoming, host.append_service());
+    tokio::spawn(Server::builder().add_service(host.peer_service()).serve_with_incoming(calls));
 
     let replica: Arc<dyn Replica> = Arc::new(HostReplica::new(host.clone()));
     let clock = Arc::new(GuardedClock::new(Arc::new(WallClock(place.clone())), MAX_CLOCK_AHEAD_MS));
@@ -244,44 +240,15 @@ fn obey(place: &Arc<Place>, host: Arc<Host<Roost>>) {
     });
 }
 
-/// Connections of the simulated network, as tonic wants them.
+/// Connections of the simulated network.
 fn dial() -> Dial {
-    Arc::new(|endpoint| {
-        endpoint.connect_with_connector_lazy(tower::service_fn(|uri: Uri| async move {
-            let address = uri.authority().map(|authority| authority.as_str().to_owned()).unwrap_or_default();
+    Arc::new(|address| {
+        Box::pin(async move {
             let connecting = tokio::time::timeout(CONNECT_TIMEOUT, TcpStream::connect(address));
-            connecting.await.map_err(io::Error::other)?.map(TokioIo::new)
-        }))
+            let stream = connecting.await.map_err(io::Error::other)??;
+            Ok(Box::new(stream) as Wire)
+        })
     })
-}
-
-/// A connection that a peer opened.
-struct Accepted(TcpStream);
-
-impl Connected for Accepted {
-    type ConnectInfo = ();
-
-    fn connect_info(&self) {}
-}
-
-impl AsyncRead for Accepted {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_read(cx, buf)
-    }
-}
-
-impl AsyncWrite for Accepted {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.0).poll_write(cx, buf)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_shutdown(cx)
-    }
 }
 
 /// A node's wall clock, which somebody may set.

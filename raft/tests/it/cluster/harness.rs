@@ -10,6 +10,7 @@ use roost_raft::Host;
 use roost_raft::error::{ProposeError, StartError};
 use roost_raft::host::{Applied, HostConfig, HostStatus, Proposal};
 use roost_raft::kv::{Read, Space};
+use roost_raft::network::divide;
 use roost_raft::types::{Member, NodeId};
 use tempfile::TempDir;
 use tokio::time::{Instant, sleep, timeout};
@@ -190,9 +191,9 @@ async fn serve(host: &TestHost, address: &str) {
         Some(listener.into_std().unwrap())
     })
     .await;
-    let service = host.peer_service();
+    let (service, appends) = (host.peer_service(), host.append_service());
     host.runtime().spawn(async move {
-        let listener = tokio::net::TcpListener::from_std(listener).unwrap();
-        Server::builder().add_service(service).serve_with_incoming(TcpListenerStream::new(listener)).await
+        let listener = TcpListenerStream::new(tokio::net::TcpListener::from_std(listener).unwrap());
+        Server::builder().add_service(service).serve_with_incoming(divide(listener, appends)).await
     });
 }

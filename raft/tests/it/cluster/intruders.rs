@@ -8,11 +8,12 @@ use roost_raft::apply::StateHash;
 use roost_raft::codec;
 use roost_raft::host::HostConfig;
 use roost_raft::network::proto::peer_client::PeerClient;
-use roost_raft::network::proto::{AppendRequest, HelloRequest, Record, SnapshotChunk, VoteRequest};
-use roost_raft::network::{SECRET_KEY, Secret};
+use roost_raft::network::proto::{HelloRequest, Record, SnapshotChunk, VoteRequest};
+use roost_raft::network::{APPENDS, Claims, SECRET_KEY, Secret};
 use roost_raft::system::{Alarm, AlarmKind, SystemCommand};
 use roost_raft::types::{TypeConfig, Vote};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 use tonic::metadata::MetadataValue;
 use tonic::transport::Channel;
 use tonic::{Code, Request};
@@ -41,6 +42,73 @@ fn signed<T>(cluster: &Cluster, secret: &str, from: u64, to: u64, message: T) ->
     set("roost-lease-ms", "500".into());
     set("roost-from-disk", format!("{:016x}", disk.unwrap_or(0)));
     request
+}
+
+/// What a member `from` of this cluster would claim in front of `to`.
+fn claims(cluster: &Cluster, from: u64, to: u64) -> Claims {
+    Claims::of(signed(cluster, SECRET, from, to, ()).metadata())
+}
+
+fn frame(bytes: &[u8]) -> Vec<u8> {
+    [&u32::try_from(bytes.len()).unwrap().to_be_bytes(), bytes].concat()
+}
+
+/// Greets a node as a leader does that wants to append; returns what it says, if it says anything.
+async fn greet(cluster: &Cluster, id: u64, claims: &Claims) -> (TcpStream, Option<Result<(), (i32, String)>>) {
+    let mut socket = TcpStream::connect(&cluster.members[&id].peer).await.unwrap();
+    socket.write_all(&frame(&codec::encode(&(APPENDS, claims)).unwrap())).await.unwrap();
+    let Ok(length) = socket.read_u32().await else { return (socket, None) };
+    let mut answer = vec![0; length as usize];
+    socket.read_exact(&mut answer).await.unwrap();
+    (socket, Some(codec::decode(&answer).unwrap()))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_else_appends() {
+    let cluster = Cluster::start(3).await;
+    cluster.announced().await;
+    let refused = async |change: fn(&mut Claims)| {
+        let mut claims = claims(&cluster, 2, 1);
+        change(&mut claims);
+        let (mut socket, answer) = greet(&cluster, 1, &claims).await;
+        assert_eq!(socket.read(&mut [0]).await.unwrap(), 0, "the connection has ended");
+        let (code, why) = answer.unwrap().unwrap_err();
+        (Code::from_i32(code), why)
+    };
+    let (code, _) = refused(|claims| claims.secret = Secret::derive("guess").token().to_owned()).await;
+    assert_eq!(code, Code::Unauthenticated);
+    let (code, why) = refused(|claims| claims.cluster = "7".parse().ok()).await;
+    assert!(code == Code::FailedPrecondition && why.contains("belongs to cluster"), "{why}");
+    let (code, why) = refused(|claims| claims.to = Some(3)).await;
+    assert!(code == Code::FailedPrecondition && why.contains("meant for node 3"), "{why}");
+    let (code, why) = refused(|claims| claims.lease_ms = Some(7)).await;
+    assert!(code == Code::FailedPrecondition && why.contains("equal on all nodes"), "{why}");
+    let (code, why) = refused(|claims| claims.from_disk = Some(7)).await;
+    assert!(code == Code::PermissionDenied && why.contains("another disk"), "{why}");
+    assert_eq!(*cluster.host(1).failure().borrow(), None);
+    // Somebody of the cluster knows this node on another disk: it has lost what it promised.
+    let (code, why) = refused(|claims| claims.to_disk = Some(7)).await;
+    assert!(code == Code::FailedPrecondition && why.contains("wiped or swapped"), "{why}");
+    assert!(cluster.host(1).failure().borrow().is_some());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_was_greeted_and_sends_no_append_is_hung_up_on() {
+    let cluster = Cluster::start(3).await;
+    cluster.announced().await;
+    let too_long = u32::MAX.to_be_bytes().to_vec();
+    for nonsense in [frame(b""), frame(b"?"), frame(&frame(b"?")), too_long] {
+        let (mut socket, answer) = greet(&cluster, 1, &claims(&cluster, 2, 1)).await;
+        assert_eq!(answer, Some(Ok(())));
+        socket.write_all(&nonsense).await.unwrap();
+        assert!(matches!(socket.read(&mut [0]).await, Ok(0) | Err(_)), "{nonsense:?} was answered");
+    }
+    // Half a frame waits for the rest and holds up nobody.
+    let (mut socket, _) = greet(&cluster, 1, &claims(&cluster, 2, 1)).await;
+    socket.write_all(&[0, 0, 1, 0, 7]).await.unwrap();
+    let _silent = TcpStream::connect(&cluster.members[&1].peer).await.unwrap();
+    cluster.propose(&Op::put("key", "v")).await;
+    assert_eq!(cluster.read(1, "key").await.as_deref(), Some(&b"v"[..]));
 }
 
 /// A vote request as openraft encodes it: the newest term, a log that nobody can beat.
@@ -182,8 +250,8 @@ async fn random_bytes_change_nothing_and_panic_nowhere() {
     cluster.announced().await;
     let preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
     for seed in 1..40u64 {
-        let mut socket = tokio::net::TcpStream::connect(&cluster.members[&(1 + seed % 3)].peer).await.unwrap();
-        let head: &[u8] = if seed % 2 == 0 { preface } else { b"" };
+        let mut socket = TcpStream::connect(&cluster.members[&(1 + seed % 3)].peer).await.unwrap();
+        let head: &[u8] = [&b""[..], preface, b"\0\0"][seed as usize % 3];
         // The other side may close at any byte.
         let _ = socket.write_all(&[head, &noise(seed, 3000)].concat()).await;
         let _ = tokio::time::timeout(Duration::from_millis(50), socket.read(&mut [0; 100])).await;
@@ -197,11 +265,10 @@ async fn random_bytes_change_nothing_and_panic_nowhere() {
         assert!(rpc.vote(signed(&cluster, SECRET, from, id, vote)).await.is_err());
         assert!(rpc.transfer_leader(signed(&cluster, SECRET, from, id, Record { record: junk() })).await.is_err());
         assert!(rpc.propose_system(signed(&cluster, SECRET, from, id, Record { record: junk() })).await.is_err());
-        let append = AppendRequest { record: junk(), entries: vec![junk(), junk()] };
-        let append = signed(&cluster, SECRET, from, id, futures::stream::iter([append]));
-        if let Ok(replies) = rpc.append(append).await {
-            assert!(!matches!(replies.into_inner().message().await, Ok(Some(_))), "nonsense was appended");
-        }
+        let (mut socket, _) = greet(&cluster, id, &claims(&cluster, from, id)).await;
+        let append = frame(&[frame(&junk()), frame(&junk())].concat());
+        let _ = socket.write_all(&append).await;
+        assert!(matches!(socket.read(&mut [0]).await, Ok(0) | Err(_)), "nonsense was appended");
         let vote = codec::encode(&Vote::new_committed(1_000_000, 1)).unwrap().into();
         let chunks = [SnapshotChunk { record: vote, data: junk() }, SnapshotChunk { record: junk(), data: junk() }];
         let install = signed(&cluster, SECRET, from, id, futures::stream::iter(chunks));
