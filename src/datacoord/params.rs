@@ -35,7 +35,8 @@ pub(super) struct Wanted {
 /// The field that is meant; a name that is not declared means a key of the dynamic field.
 pub(super) fn named_field<'a>(schema: &'a CollectionSchema, name: &str) -> Result<&'a FieldSchema, Rejection> {
     let members = schema.struct_array_fields.iter().flat_map(|parent| &parent.fields);
-    let declared = schema.fields.iter().chain(members).find(|field| field.name == name);
+    let own = schema.fields.iter().filter(|field| validate::is_users_own(field));
+    let declared = own.chain(members).find(|field| field.name == name);
     let dynamic = || schema.fields.iter().find(|field| field.is_dynamic);
     declared
         .or_else(dynamic)

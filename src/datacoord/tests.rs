@@ -387,3 +387,13 @@ fn bad_requests_get_milvus_texts() {
     let nowhere = named_field(&without_dynamic, "nowhere").unwrap_err().reason();
     assert_eq!(nowhere, "cannot create index on non-exist field: nowhere: invalid parameter");
 }
+
+#[test]
+fn the_servers_own_fields_take_no_index() {
+    let mut stored = schema();
+    stored.fields.push(FieldSchema { field_id: 0, name: "RowID".into(), ..FieldSchema::default() });
+    assert_eq!(named_field(&stored, "RowID").unwrap().name, "$meta");
+    stored.fields.retain(|field| !field.is_dynamic);
+    let refused = named_field(&stored, "RowID").unwrap_err().reason();
+    assert_eq!(refused, "cannot create index on non-exist field: RowID: invalid parameter");
+}

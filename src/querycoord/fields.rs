@@ -4,11 +4,6 @@ use crate::error::Rejection;
 use crate::pb::schema::{CollectionSchema, DataType, FieldSchema};
 use crate::rootcoord::validate;
 
-/// A field with this switch on stays on disk.
-const SKIP: &str = "field.skipLoad";
-/// Ids below this are the server's own fields.
-const FIRST_USER_ID: i64 = 100;
-
 /// The ids of the fields to load.
 pub(super) fn to_load(schema: &CollectionSchema, named: &[String], skip_dynamic: bool) -> Result<Vec<i64>, Rejection> {
     if named.is_empty() {
@@ -26,13 +21,12 @@ pub(super) fn to_load(schema: &CollectionSchema, named: &[String], skip_dynamic:
 }
 
 fn all(schema: &CollectionSchema, skip_dynamic: bool) -> Vec<i64> {
-    let skipped = |field: &FieldSchema| {
-        let value = field.type_params.iter().find(|pair| pair.key == SKIP).map(|pair| pair.value.as_str());
-        value.and_then(validate::switch).unwrap_or(false)
-    };
     let members = schema.struct_array_fields.iter().flat_map(|parent| &parent.fields);
-    let fields = schema.fields.iter().chain(members).filter(|field| field.field_id >= FIRST_USER_ID);
-    fields.filter(|field| !(skipped(field) || (skip_dynamic && field.is_dynamic))).map(|field| field.field_id).collect()
+    let fields = schema.fields.iter().chain(members).filter(|field| validate::is_users_own(field));
+    fields
+        .filter(|field| !(validate::skips_loading(field) || (skip_dynamic && field.is_dynamic)))
+        .map(|field| field.field_id)
+        .collect()
 }
 
 /// The field, or all members of the struct field.
@@ -40,7 +34,7 @@ fn of_name<'a>(schema: &'a CollectionSchema, name: &str) -> Result<Vec<&'a Field
     if let Some(parent) = schema.struct_array_fields.iter().find(|parent| parent.name == name) {
         return Ok(parent.fields.iter().collect());
     }
-    let mut user_fields = schema.fields.iter().filter(|field| field.field_id >= FIRST_USER_ID);
+    let mut user_fields = schema.fields.iter().filter(|field| validate::is_users_own(field));
     match user_fields.find(|field| field.name == name) {
         Some(field) => Ok(vec![field]),
         None => {

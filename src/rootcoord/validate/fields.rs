@@ -9,6 +9,8 @@ use super::{analyzers, names, params, types};
 
 const MMAP_ENABLED: &str = "mmap.enabled";
 const WARMUP: &str = "warmup";
+/// A field with this switch on stays on disk.
+const SKIP_LOAD: &str = "field.skipLoad";
 
 /// How many fields and vectors there are; a struct field counts itself and its members.
 pub(super) fn check_counts(schema: &CollectionSchema, limits: &Limits) -> Result<(), Rejection> {
@@ -18,12 +20,7 @@ pub(super) fn check_counts(schema: &CollectionSchema, limits: &Limits) -> Result
         let most = limits.max_fields;
         return Err(Rejection::invalid(format!("maximum field's number should be limited to {most}")));
     }
-    let inner = schema.struct_array_fields.iter().flat_map(|parent| &parent.fields);
-    let vectors = schema.fields.iter().chain(inner).filter(|field| {
-        DataType::try_from(field.data_type)
-            .is_ok_and(|known| types::is_vector(known) || known == DataType::ArrayOfVector)
-    });
-    let vectors = vectors.count();
+    let vectors = vectors(schema).count();
     if vectors > limits.max_vector_fields {
         let most = limits.max_vector_fields;
         return Err(Rejection::invalid(format!("maximum vector field's number should be limited to {most}")));
@@ -58,6 +55,38 @@ pub(super) fn no_system_names(schema: &CollectionSchema) -> Result<(), Rejection
         });
     }
     Ok(())
+}
+
+/// Whether a field is left out when its collection is loaded without saying which fields.
+pub fn skips_loading(field: &FieldSchema) -> bool {
+    params::is_on(field, SKIP_LOAD)
+}
+
+/// Keys are always loaded, and at least one vector is.
+pub(super) fn check_loaded(schema: &CollectionSchema) -> Result<(), Rejection> {
+    for field in schema.fields.iter().filter(|field| skips_loading(field)) {
+        let kinds = [
+            (field.is_primary_key, "Primary key"),
+            (field.is_partition_key, "Partition Key"),
+            (field.is_clustering_key, "Clustering Key"),
+        ];
+        if let Some((_, kind)) = kinds.into_iter().find(|(is_key, _)| *is_key) {
+            return Err(Rejection::invalid(format!("{kind} field {} cannot skip loading", field.name)));
+        }
+    }
+    if vectors(schema).all(skips_loading) {
+        return Err(Rejection::invalid("cannot config all vector field(s) skip loading"));
+    }
+    Ok(())
+}
+
+/// The fields with vectors, also within struct fields.
+fn vectors(schema: &CollectionSchema) -> impl Iterator<Item = &FieldSchema> {
+    let inner = schema.struct_array_fields.iter().flat_map(|parent| &parent.fields);
+    schema.fields.iter().chain(inner).filter(|field| {
+        DataType::try_from(field.data_type)
+            .is_ok_and(|known| types::is_vector(known) || known == DataType::ArrayOfVector)
+    })
 }
 
 /// One top-level field: its name, then its parameters.

@@ -32,8 +32,9 @@ use crate::state::TIME_ZONE;
 
 pub use alterations::{Alteration, added_field, alteration, altered_field, asks_for_schema, changed_functions};
 pub use database::{altered_database_properties, new_database_properties};
+pub use fields::skips_loading;
 pub use names::{alias_name, collection_name, database_name, function_name, index_name, not_too_many, partition_name};
-pub use normal::client_schema;
+pub use normal::{client_schema, is_users_own};
 pub use params::switch;
 pub use properties::check_warmup;
 pub use types::is_vector;
@@ -97,6 +98,7 @@ pub fn create_collection(
         fields::check(field, &schema, limits)?;
     }
     structs::check(&schema, limits)?;
+    fields::check_loaded(&schema)?;
     fields::no_system_names(&schema)?;
     defaults::settle(&mut schema, properties::time_zone(&properties).or(zone))?;
     normal::complete(&mut schema);

@@ -15,6 +15,11 @@ pub(super) const TIMESTAMP_FIELD: &str = "Timestamp";
 pub(super) const DYNAMIC_FIELD: &str = "$meta";
 pub(super) const NAMESPACE_FIELD: &str = "$namespace_id";
 
+/// Whether a field of a stored schema was declared, or is the dynamic one: all but RowID and Timestamp.
+pub fn is_users_own(field: &FieldSchema) -> bool {
+    field.field_id >= FIRST_USER_ID
+}
+
 /// Completes a checked schema. Fields come first in the ids, then struct fields with their members; functions have
 /// ids of their own.
 pub(super) fn complete(schema: &mut CollectionSchema) {
@@ -72,7 +77,7 @@ fn system_field(field_id: i64, name: &str, description: &str) -> FieldSchema {
 /// RootCoord's callers get the stored one.
 pub fn client_schema(stored: &CollectionSchema) -> CollectionSchema {
     let mut shown = stored.clone();
-    shown.fields.retain(|field| field.field_id >= FIRST_USER_ID && !field.is_dynamic);
+    shown.fields.retain(|field| is_users_own(field) && !field.is_dynamic);
     structs::shorten(&mut shown);
     shown
 }

@@ -219,6 +219,30 @@ fn fields_are_refused_in_milvus_words() {
 }
 
 #[test]
+fn keys_and_a_vector_are_loaded() {
+    let cold = |field: FieldSchema| {
+        let switch = pairs(&[("field.skipLoad", "true")]);
+        FieldSchema { type_params: [field.type_params.clone(), switch].concat(), ..field }
+    };
+    let key = || field("k", DataType::Int64, &[]);
+    for (fields, reason) in [
+        (vec![cold(id()), vector()], "Primary key field id cannot skip loading"),
+        (
+            vec![id(), vector(), cold(FieldSchema { is_partition_key: true, ..key() })],
+            "Partition Key field k cannot skip loading",
+        ),
+        (
+            vec![id(), vector(), cold(FieldSchema { is_clustering_key: true, ..key() })],
+            "Clustering Key field k cannot skip loading",
+        ),
+        (vec![id(), cold(vector())], "cannot config all vector field(s) skip loading"),
+    ] {
+        assert_eq!(refused(&schema(fields)), format!("{reason}: invalid parameter"));
+    }
+    created(&schema(vec![id(), vector(), cold(FieldSchema { name: "v2".into(), ..vector() }), cold(key())]));
+}
+
+#[test]
 fn dimensions_fit_the_vector() {
     let verdict = |data_type, params: &[(&str, &str)]| {
         let request = request(&schema(vec![id(), field("v", data_type, params)]));
