@@ -33,14 +33,12 @@ impl Catalog {
         self.ledger.propose(&asked.call, Command::Alias(command), done).await
     }
 
-    /// On the leader. A missing alias, of whatever name, is a success; a missing database is not.
+    /// On the leader. A missing alias is a success; a missing database is not.
     pub async fn drop_alias(&self, asked: &Asked<DropAliasRequest>) -> Result<(), Failure> {
         let DropAliasRequest { db_name, alias, .. } = &asked.message;
-        let (database, alias) = (asked.database(db_name), alias.trim());
-        if validate::alias_name(alias).is_err() {
-            return self.require_database(&asked.call, database).await;
-        }
-        let command = AliasCommand::Drop { database: database.to_owned(), alias: alias.to_owned() };
+        let alias = alias.trim();
+        validate::alias_name(alias)?;
+        let command = AliasCommand::Drop { database: asked.database(db_name).to_owned(), alias: alias.to_owned() };
         let done = reply!(Reply::AliasDropped { .. } => ());
         self.ledger.propose(&asked.call, Command::Alias(command), done).await
     }

@@ -15,6 +15,9 @@ use super::{DEFAULT_PARTITION, collection, id, load, name, schema, totals};
 use crate::error::Rejection;
 use crate::pb::store;
 
+/// From this apply version on a refusal counts the partitions that are there, as Milvus does, not the one too many too.
+const AS_THERE_ARE_SINCE: u32 = 8;
+
 /// Idempotent: an existing name is a success.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CreatePartition {
@@ -44,8 +47,12 @@ impl CreatePartition {
         if let Some(partition) = lookup(step.txn, row.id, &self.name)? {
             return Ok(Reply::PartitionCreated { partition_id: partition.id, existed: true });
         }
+        let present = u64::from(row.partitions);
         row.partitions = row.partitions.saturating_add(1);
-        check_count(row.partitions.into(), &row.name, &self.limits)?;
+        if u64::from(row.partitions) > self.limits.max_partitions {
+            let counted = if step.apply_version < AS_THERE_ARE_SINCE { row.partitions.into() } else { present };
+            return Err(too_many(counted, &row.name, &self.limits).into());
+        }
         totals::add_capacity(step.txn, 1, row.shards, &self.limits)?;
         let partition_id = insert(step, row.id, &self.name, self.ts)?;
         collection::revision::save(step, &mut row);
@@ -103,13 +110,17 @@ fn path(database: &str, collection: &str, partition: &str) -> String {
 
 /// Refuses more partitions than one collection may have.
 pub(super) fn check_count(partitions: u64, collection: &str, limits: &Limits) -> Result<(), Rejection> {
-    let limit = limits.max_partitions;
-    if partitions <= limit {
+    if partitions <= limits.max_partitions {
         return Ok(());
     }
+    Err(too_many(partitions, collection, limits))
+}
+
+fn too_many(partitions: u64, collection: &str, limits: &Limits) -> Rejection {
+    let limit = limits.max_partitions;
     let detail =
         format!("partition number ({partitions}) exceeds max configuration ({limit}), collection: {collection}");
-    Err(Rejection::invalid(detail))
+    Rejection::invalid(detail)
 }
 
 /// Writes a new partition's rows; the caller counts it.

@@ -48,8 +48,12 @@ fn refusals() {
         Command::CreatePartition(CreatePartition { database, collection, name, ts: TS, limits })
     };
     let few = Limits { max_partitions: 1, ..Limits::default() };
-    let refusal = world.rejected(limited(few)).reason();
-    assert_eq!(refusal, "partition number (2) exceeds max configuration (1), collection: books: invalid parameter");
+    for (apply_version, counted) in [(7, 2), (Roost::APPLY_VERSION, 1)] {
+        world.apply_version = apply_version;
+        let text =
+            format!("partition number ({counted}) exceeds max configuration (1), collection: books: invalid parameter");
+        assert_eq!(world.rejected(limited(few)).reason(), text);
+    }
     let small = Limits { max_general_capacity: 1, ..Limits::default() };
     assert_eq!(world.rejected(limited(small)).code(), 250);
     assert_eq!(world.rows(), before);
