@@ -1,4 +1,5 @@
-//! Flushes of collections that have no data: nothing waits in memory, so each is done when it is asked for.
+//! Flushes of collections that have no data: nothing waits in memory, so each is done when it is asked for. And what
+//! segments there are: none.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,7 +9,10 @@ use crate::failure::Failure;
 use crate::handler::Asked;
 use crate::limits::COLLECTIONS_PER_FLUSH;
 use crate::pb::common;
-use crate::pb::milvus::{FlushRequest, FlushResponse, GetFlushStateRequest, GetFlushStateResponse};
+use crate::pb::milvus::{
+    FlushAllRequest, FlushAllResponse, FlushRequest, FlushResponse, GetFlushAllStateRequest, GetFlushAllStateResponse,
+    GetFlushStateRequest, GetFlushStateResponse, GetPersistentSegmentInfoRequest, GetPersistentSegmentInfoResponse,
+};
 use crate::pb::schema::LongArray;
 use crate::rootcoord::{named_collection, validate};
 use crate::state::{View, physical_ms};
@@ -51,5 +55,29 @@ impl DataCoord {
             self.collection(asked, db_name, collection_name).await?;
         }
         Ok(GetFlushStateResponse { status: Some(common::Status::default()), flushed: true })
+    }
+
+    /// On the leader. All that was written before the timestamp is flushed.
+    pub async fn flush_all(&self, asked: &Asked<FlushAllRequest>) -> Result<FlushAllResponse, Failure> {
+        let flush_all_ts = self.ledger.timestamp(&asked.call).await?;
+        Ok(FlushAllResponse { status: Some(common::Status::default()), flush_all_ts })
+    }
+
+    pub async fn flush_all_state(
+        &self,
+        _asked: &Asked<GetFlushAllStateRequest>,
+    ) -> Result<GetFlushAllStateResponse, Failure> {
+        Ok(GetFlushAllStateResponse { status: Some(common::Status::default()), flushed: true })
+    }
+
+    /// The segments of a collection, which must be there; none holds rows.
+    pub async fn persistent_segments(
+        &self,
+        asked: &Asked<GetPersistentSegmentInfoRequest>,
+    ) -> Result<GetPersistentSegmentInfoResponse, Failure> {
+        let GetPersistentSegmentInfoRequest { db_name, collection_name, .. } = &asked.message;
+        validate::collection_name(collection_name)?;
+        self.collection(asked, db_name, collection_name).await?;
+        Ok(GetPersistentSegmentInfoResponse { status: Some(common::Status::default()) })
     }
 }

@@ -57,7 +57,7 @@ const ROUTES: &[(&str, Route, &[&str])] = &[
     (MILVUS, Route::Leader, &["Connect", "AllocTimestamp"]),
     (MILVUS, Route::Log, COLLECTION_WRITES),
     // A flush hands out a timestamp.
-    (MILVUS, Route::Leader, &["Flush"]),
+    (MILVUS, Route::Leader, &["Flush", "FlushAll"]),
     (MILVUS, Route::Log, &["CreateIndex", "AlterIndex", "DropIndex"]),
     (MILVUS, Route::Log, &["LoadCollection", "LoadPartitions", "ReleaseCollection", "ReleasePartitions"]),
     // The leader knows the proxies.

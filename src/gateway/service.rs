@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tonic::{Request, Response, Status};
 
 use super::VERSION;
-use super::data_plane::refused;
+use super::data_plane::{not_served, refused};
 use crate::access::{Accounts, PolicyBook, Sight};
 use crate::datacoord::DataCoord;
 use crate::failure::Failure;
@@ -45,6 +45,16 @@ use crate::pb::milvus::{
     GetLoadingProgressResponse, GetReplicasRequest, GetReplicasResponse, GetReplicateConfigurationRequest,
     GetReplicateConfigurationResponse, LoadCollectionRequest, LoadPartitionsRequest, ReleaseCollectionRequest,
     ReleasePartitionsRequest, UpdateReplicateConfigurationRequest,
+};
+use crate::pb::milvus::{
+    CreateResourceGroupRequest, DescribeResourceGroupRequest, DescribeResourceGroupResponse, DropResourceGroupRequest,
+    FlushAllRequest, FlushAllResponse, GetCompactionPlansRequest, GetCompactionPlansResponse,
+    GetCompactionStateRequest, GetCompactionStateResponse, GetFlushAllStateRequest, GetFlushAllStateResponse,
+    GetImportStateRequest, GetImportStateResponse, GetPersistentSegmentInfoRequest, GetPersistentSegmentInfoResponse,
+    GetQuerySegmentInfoRequest, GetQuerySegmentInfoResponse, ImportRequest, ImportResponse, ListImportTasksRequest,
+    ListImportTasksResponse, ListResourceGroupsRequest, ListResourceGroupsResponse, LoadBalanceRequest,
+    ManualCompactionRequest, ManualCompactionResponse, TransferNodeRequest, TransferReplicaRequest,
+    UpdateResourceGroupsRequest,
 };
 use crate::pb::store;
 use crate::querycoord::QueryCoord;
@@ -294,15 +304,44 @@ impl MilvusService for Gateway {
         flush(FlushRequest) -> FlushResponse = |this, asked| this.datacoord.flush(asked);
         get_flush_state(GetFlushStateRequest) -> GetFlushStateResponse =
             |this, asked| this.datacoord.flush_state(asked);
+        flush_all(FlushAllRequest) -> FlushAllResponse = |this, asked| this.datacoord.flush_all(asked);
+        get_flush_all_state(GetFlushAllStateRequest) -> GetFlushAllStateResponse =
+            |this, asked| this.datacoord.flush_all_state(asked);
+        get_persistent_segment_info(GetPersistentSegmentInfoRequest) -> GetPersistentSegmentInfoResponse =
+            |this, asked| this.datacoord.persistent_segments(asked);
+        get_query_segment_info(GetQuerySegmentInfoRequest) -> GetQuerySegmentInfoResponse =
+            |this, asked| this.querycoord.segments(asked);
 
         // The data plane.
-        insert(InsertRequest) -> MutationResult = |_, _| refused("Insert");
-        delete(DeleteRequest) -> MutationResult = |_, _| refused("Delete");
-        upsert(UpsertRequest) -> MutationResult = |_, _| refused("Upsert");
-        search(SearchRequest) -> SearchResults = |_, _| refused("Search");
-        hybrid_search(HybridSearchRequest) -> SearchResults = |_, _| refused("HybridSearch");
-        query(QueryRequest) -> QueryResults = |_, _| refused("Query");
+        insert(InsertRequest) -> MutationResult = |this, asked| this.refuse_rows(asked);
+        delete(DeleteRequest) -> MutationResult = |this, asked| this.refuse_rows(asked);
+        upsert(UpsertRequest) -> MutationResult = |this, asked| this.refuse_rows(asked);
+        search(SearchRequest) -> SearchResults = |this, asked| this.refuse_rows(asked);
+        hybrid_search(HybridSearchRequest) -> SearchResults = |this, asked| this.refuse_rows(asked);
+        query(QueryRequest) -> QueryResults = |this, asked| this.refuse_rows(asked);
         calc_distance(CalcDistanceRequest) -> CalcDistanceResults = |_, _| refused("CalcDistance");
         run_analyzer(RunAnalyzerRequest) -> RunAnalyzerResponse = |_, _| refused("RunAnalyzer");
+
+        // What QueryCoord and DataCoord will decide.
+        manual_compaction(ManualCompactionRequest) -> ManualCompactionResponse = |_, _| not_served("ManualCompaction");
+        get_compaction_state(GetCompactionStateRequest) -> GetCompactionStateResponse =
+            |_, _| not_served("GetCompactionState");
+        get_compaction_state_with_plans(GetCompactionPlansRequest) -> GetCompactionPlansResponse =
+            |_, _| not_served("GetCompactionStateWithPlans");
+        import(ImportRequest) -> ImportResponse = |_, _| not_served("Import");
+        get_import_state(GetImportStateRequest) -> GetImportStateResponse = |_, _| not_served("GetImportState");
+        list_import_tasks(ListImportTasksRequest) -> ListImportTasksResponse = |_, _| not_served("ListImportTasks");
+        load_balance(LoadBalanceRequest) -> common::Status = |_, _| not_served::<()>("LoadBalance");
+        create_resource_group(CreateResourceGroupRequest) -> common::Status =
+            |_, _| not_served::<()>("CreateResourceGroup");
+        drop_resource_group(DropResourceGroupRequest) -> common::Status = |_, _| not_served::<()>("DropResourceGroup");
+        update_resource_groups(UpdateResourceGroupsRequest) -> common::Status =
+            |_, _| not_served::<()>("UpdateResourceGroups");
+        transfer_node(TransferNodeRequest) -> common::Status = |_, _| not_served::<()>("TransferNode");
+        transfer_replica(TransferReplicaRequest) -> common::Status = |_, _| not_served::<()>("TransferReplica");
+        list_resource_groups(ListResourceGroupsRequest) -> ListResourceGroupsResponse =
+            |_, _| not_served("ListResourceGroups");
+        describe_resource_group(DescribeResourceGroupRequest) -> DescribeResourceGroupResponse =
+            |_, _| not_served("DescribeResourceGroup");
     }
 }

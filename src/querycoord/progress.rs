@@ -54,6 +54,25 @@ impl QueryCoord {
         Ok(GetLoadingProgressResponse { status: Some(common::Status::default()), progress, refresh_progress: progress })
     }
 
+    /// Fails for a collection that is not there, or that is to be read (`reading`: how) and not loaded.
+    pub async fn require<T>(
+        &self,
+        asked: &Asked<T>,
+        database: &str,
+        collection: &str,
+        reading: &str,
+    ) -> Result<(), Failure> {
+        validate::collection_name(collection)?;
+        let loaded = |view: &View<'_>, row: store::Collection| {
+            if reading.is_empty() || collection_percent(view, row.id)?.is_some() {
+                return Ok(());
+            }
+            let detail = format!("failed to {reading}");
+            Err(Rejection::CollectionNotLoaded { collection: row.id.to_string(), detail }.into())
+        };
+        self.look(asked, database, collection, loaded).await
+    }
+
     /// A collection that is not there is a state too.
     pub async fn load_state(&self, asked: &Asked<GetLoadStateRequest>) -> Result<GetLoadStateResponse, Failure> {
         let GetLoadStateRequest { db_name, collection_name, partition_names, .. } = &asked.message;

@@ -1,11 +1,14 @@
-//! Replicas of what is loaded. There are no query nodes yet, so they have no nodes and no leaders.
+//! Replicas of what is loaded, and its segments. There are no query nodes and no rows yet, so replicas have no nodes
+//! and no leaders, and there are no segments.
 
 use super::QueryCoord;
 use crate::error::Rejection;
 use crate::failure::Failure;
 use crate::handler::Asked;
 use crate::pb::common;
-use crate::pb::milvus::{GetReplicasRequest, GetReplicasResponse, ReplicaInfo};
+use crate::pb::milvus::{
+    GetQuerySegmentInfoRequest, GetQuerySegmentInfoResponse, GetReplicasRequest, GetReplicasResponse, ReplicaInfo,
+};
 use crate::rootcoord::{named_collection, validate};
 use crate::state::View;
 
@@ -38,5 +41,16 @@ impl QueryCoord {
             })
             .collect();
         Ok(list)
+    }
+
+    /// What query nodes hold of a collection, which must be there; nothing also of one that is not loaded.
+    pub async fn segments(
+        &self,
+        asked: &Asked<GetQuerySegmentInfoRequest>,
+    ) -> Result<GetQuerySegmentInfoResponse, Failure> {
+        let GetQuerySegmentInfoRequest { db_name, collection_name, .. } = &asked.message;
+        validate::collection_name(collection_name)?;
+        self.collection(asked, db_name, collection_name).await?;
+        Ok(GetQuerySegmentInfoResponse { status: Some(common::Status::default()) })
     }
 }

@@ -64,14 +64,25 @@ def test_a_database_that_is_not_there(cluster, node, refused):
 @pytest.mark.parametrize("call", ["insert", "upsert", "delete", "search", "query"])
 def test_the_data_plane_is_elsewhere(cluster, client, refused, name, call):
     """Roost is the coordinator: rows and searches belong to Milvus' other nodes, and the text says so."""
+    row = {"id": 1, "title": "one", "embedding": [0.0] * 8}
+
+    def work(name):
+        return {
+            "insert": lambda: client.insert(name, [row], timeout=CALL_SECONDS),
+            "upsert": lambda: client.upsert(name, [row], timeout=CALL_SECONDS),
+            "delete": lambda: client.delete(name, ids=[1], timeout=CALL_SECONDS),
+            "search": lambda: client.search(name, data=[[0.0] * 8], limit=1, timeout=CALL_SECONDS),
+            "query": lambda: client.query(name, filter="id >= 0", limit=1, timeout=CALL_SECONDS),
+        }[call]
+
+    missing = f"collection not found[database=default][collection={name}]"
+    assert missing in refused(100, work(name))
     create(client, name)
     cluster.acknowledged.add(name)
-    row = {"id": 1, "title": "one", "embedding": [0.0] * 8}
-    calls = {
-        "insert": lambda: client.insert(name, [row], timeout=CALL_SECONDS),
-        "upsert": lambda: client.upsert(name, [row], timeout=CALL_SECONDS),
-        "delete": lambda: client.delete(name, ids=[1], timeout=CALL_SECONDS),
-        "search": lambda: client.search(name, data=[[0.0] * 8], limit=1, timeout=CALL_SECONDS),
-        "query": lambda: client.query(name, filter="id >= 0", limit=1, timeout=CALL_SECONDS),
-    }
-    assert "Roost" in refused(10, calls[call])
+    if call in ("search", "query"):
+        assert f"failed to {call}: collection not loaded" in refused(101, work(name))
+    index = MilvusClient.prepare_index_params()
+    index.add_index("embedding")
+    client.create_index(name, index, timeout=CALL_SECONDS)
+    client.load_collection(name, timeout=CALL_SECONDS)
+    assert "Roost" in refused(10, work(name))
