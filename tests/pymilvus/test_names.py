@@ -190,6 +190,10 @@ REFUSALS = {
         lambda c: c.create_alias("books", "1st"), 1100,
         "Invalid collection alias: 1st. the first character of a collection alias must be an underscore or letter",
     ),
+    "drop an impossible alias": (
+        lambda c: c.drop_alias("a b"), 1100,
+        "Invalid collection alias: a b. collection alias can only contain numbers, letters and underscores",
+    ),
     "move no alias": (
         lambda c: c.alter_alias("books", "none"), 1600, "alias not found[database=default][alias=none]",
     ),
