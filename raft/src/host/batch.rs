@@ -206,8 +206,8 @@ impl Batches {
         answered.await.unwrap_or(Err(ProposeError::Unknown))
     }
 
-    /// The commands of the next entry, how they came together, and the one that was too much for it. Waits while a crowd
-    /// is coming back.
+    /// The commands of the next entry, how they came together, and the one that was too much for it. Waits while a
+    /// crowd is coming back.
     async fn gather(
         &self,
         first: Waiting,

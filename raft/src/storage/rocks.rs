@@ -57,7 +57,7 @@ impl RocksEngine {
         options.create_missing_column_families(true);
         options.set_wal_recovery_mode(DBRecoveryMode::PointInTime);
         options.set_write_buffer_manager(&buffers);
-        // Written by whoever syncs: until then rows are not durable anyway, and Raft's thread is spared the system call.
+        // Written by whoever syncs: until then rows are not durable anyway, and Raft's thread makes no system call.
         options.set_manual_wal_flush(true);
         options.set_max_background_jobs(2);
         options.set_max_open_files(512);
