@@ -43,6 +43,23 @@ pub struct RocksEngine {
     reading: Arc<ReadOptions>,
 }
 
+/// RocksDB is built for these instructions (`.cargo/config.toml`) and would end the process at the first of them.
+#[cfg(target_arch = "x86_64")]
+fn check_processor() -> io::Result<()> {
+    if std::is_x86_feature_detected!("sse4.2") && std::is_x86_feature_detected!("pclmulqdq") {
+        return Ok(());
+    }
+    Err(io::Error::new(
+        io::ErrorKind::Unsupported,
+        "this processor has no SSE 4.2 and PCLMUL, which Roost is built for",
+    ))
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn check_processor() -> io::Result<()> {
+    Ok(())
+}
+
 fn storage(error: rocksdb::Error) -> io::Error {
     io::Error::other(format!("RocksDB: {error}"))
 }
@@ -50,6 +67,7 @@ fn storage(error: rocksdb::Error) -> io::Error {
 impl RocksEngine {
     /// Opens or creates the database in `dir`. Corruption that RocksDB itself detects is an error here.
     pub fn open(dir: &Path, budget: RocksBudget) -> io::Result<Self> {
+        check_processor()?;
         let cache = Cache::new_lru_cache(budget.block_cache_bytes);
         let buffers = WriteBufferManager::new_write_buffer_manager(budget.write_buffer_bytes, false);
         let mut options = Options::default();
