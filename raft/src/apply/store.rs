@@ -41,7 +41,7 @@ const BATCHED_WRITE_BYTES_MAX: usize = 16 << 20;
 const LONG_BATCH_COMMANDS: usize = 256;
 const LONG_BATCH_BYTES: usize = 256 << 10;
 
-/// The state machine as openraft drives it. Cloning shares it.
+/// The state machine as openraft drives it.
 pub struct StateStore<M: Machine> {
     shared: Arc<StateShared<M>>,
     position: Position,

@@ -195,8 +195,8 @@ impl NetStreamAppend<TypeConfig> for PeerClient {
     {
         Box::pin(async move {
             let (transport, line) = (&self.transport, self.line.get_mut());
-            let no_progress = transport.no_progress;
-            match line.open(no_progress, || opening(transport, self.target, &self.address)).await {
+            let (disk, no_progress) = (transport.identity.disk_of(self.target), transport.no_progress);
+            match line.open(disk, no_progress, || opening(transport, self.target, &self.address)).await {
                 Ok(()) => {
                     self.failed_openings = 0;
                     let requests = Box::pin(transport.commits.merge(input));

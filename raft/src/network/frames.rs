@@ -60,12 +60,20 @@ impl Frames {
         })
     }
 
-    /// Sends what was put.
+    /// Sends what was put, if anything was.
     pub fn poll_send(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         while let Some(rest @ [_, ..]) = self.output.get(self.sent..) {
-            match ready!(Pin::new(&mut self.wire).poll_write(context, rest))? {
-                0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
-                count => self.sent += count,
+            match Pin::new(&mut self.wire).poll_write(context, rest)? {
+                Poll::Ready(0) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                Poll::Ready(count) => self.sent += count,
+                Poll::Pending => {
+                    // More may be put behind a frame of which a slow reader never takes the end.
+                    if self.sent > KEPT_BYTES {
+                        self.output.drain(..self.sent);
+                        self.sent = 0;
+                    }
+                    return Poll::Pending;
+                }
             }
         }
         ready!(Pin::new(&mut self.wire).poll_flush(context))?;

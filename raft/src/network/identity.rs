@@ -153,9 +153,13 @@ impl Identity {
         self.marker.write().join(self.engine.as_ref(), cluster_id)
     }
 
+    /// The disk that the cluster knows a node on.
+    pub fn disk_of(&self, node: NodeId) -> Option<u64> {
+        system::node_facts(self.engine.as_ref(), node).ok().flatten().map(|facts| facts.incarnation)
+    }
+
     /// What this node says to `target`.
     pub fn claims(&self, target: NodeId) -> Claims {
-        let target_disk = system::node_facts(self.engine.as_ref(), target).ok().flatten();
         Claims {
             secret: self.secret.token().to_owned(),
             cluster: self.cluster_id(),
@@ -163,7 +167,7 @@ impl Identity {
             from: Some(self.node_id),
             to: Some(target),
             from_disk: Some(self.incarnation),
-            to_disk: target_disk.map(|facts| facts.incarnation),
+            to_disk: self.disk_of(target),
         }
     }
 

@@ -18,12 +18,11 @@ use crate::codec;
 use crate::network::frames::Frames;
 use crate::types::TypeConfig;
 
-/// With so much to send, it is sent before more requests are made.
-const GATHERED_BYTES: usize = 64 << 10;
-
 type Failure = RPCError<TypeConfig>;
 type Answered = Result<StreamAppendResult<TypeConfig>, Failure>;
 pub type Opening = BoxFuture<'static, Result<Frames, Failure>>;
+/// The disk that the cluster knows the peer on, if it does.
+type Disk = Option<u64>;
 
 /// The connection to one peer, kept from one stream of requests to the next: a heartbeat is a stream.
 #[derive(Default)]
@@ -31,26 +30,31 @@ pub enum Line {
     #[default]
     Closed,
     /// Goes on where it was left when its caller gave up.
-    Opening(Opening),
+    Opening(Disk, Opening),
     Open(Open),
 }
 
 impl Line {
     /// Opens the line by `connect`, unless it is open. One on which nothing was answered for `no_progress` is not used
-    /// again.
-    pub async fn open(&mut self, no_progress: Duration, connect: impl FnOnce() -> Opening) -> Result<(), Failure> {
+    /// again, nor one to a peer that was greeted as another `disk`: it must be asked again whether it is this one.
+    pub async fn open(
+        &mut self,
+        disk: Disk,
+        no_progress: Duration,
+        connect: impl FnOnce() -> Opening,
+    ) -> Result<(), Failure> {
         if let Line::Open(open) = self
-            && !poll_fn(|context| Poll::Ready(open.is_usable(context, no_progress))).await
+            && (open.disk != disk || !poll_fn(|context| Poll::Ready(open.is_usable(context, no_progress))).await)
         {
             *self = Line::Closed;
         }
         if let Line::Closed = self {
-            *self = Line::Opening(connect());
+            *self = Line::Opening(disk, connect());
         }
-        if let Line::Opening(opening) = self {
-            let opened = opening.await;
+        if let Line::Opening(disk, opening) = self {
+            let (disk, opened) = (*disk, opening.await);
             *self = Line::Closed;
-            *self = Line::Open(Open::new(opened?, no_progress));
+            *self = Line::Open(Open::new(disk, opened?, no_progress));
         }
         Ok(())
     }
@@ -58,6 +62,8 @@ impl Line {
 
 /// An open connection.
 pub struct Open {
+    /// What the cluster knew when the peer was greeted.
+    disk: Disk,
     frames: Frames,
     /// Requests without an answer, those of earlier streams included.
     unanswered: u64,
@@ -69,9 +75,9 @@ pub struct Open {
 }
 
 impl Open {
-    fn new(frames: Frames, no_progress: Duration) -> Self {
+    fn new(disk: Disk, frames: Frames, no_progress: Duration) -> Self {
         let (heard, alarm) = (Instant::now(), Box::pin(tokio::time::sleep(no_progress)));
-        Open { frames, unanswered: 0, heard, alarm }
+        Open { disk, frames, unanswered: 0, heard, alarm }
     }
 
     /// Takes in what has arrived since the last stream; an end is noticed here.
@@ -121,6 +127,10 @@ impl Open {
 
 /// Sends what `requests` gives and yields Raft's answers. It ends with its requests or with the first answer that is no
 /// success; the line stays. An error closes the line.
+///
+/// A request is made when the one before it was answered. openraft takes an answer for all requests up to its log id,
+/// also for one that only tells a commit behind the same entry and that the peer has never seen; the time at which
+/// *that* one was made would then count for the lease.
 pub struct Appending<'l, S> {
     line: &'l mut Line,
     /// `None`: there are no more.
@@ -144,7 +154,7 @@ impl<'l, S: Stream<Item = Request> + Unpin> Appending<'l, S> {
         if let Some(answer) = receive(open, context, &mut self.stale)? {
             return Poll::Ready(Some(Ok(answer)));
         }
-        send(open, context, &mut self.requests)?;
+        send(open, context, &mut self.requests, self.stale)?;
         open.watch(context, self.no_progress)?;
         match self.requests.is_none() && open.unanswered <= self.stale {
             true => Poll::Ready(None),
@@ -197,33 +207,25 @@ fn receive(
     Ok(last)
 }
 
-/// Makes requests and sends them, while the connection takes them.
+/// Makes a request unless one is unanswered, and sends what the connection takes.
 fn send<S: Stream<Item = Request> + Unpin>(
     open: &mut Open,
     context: &mut Context<'_>,
     requests: &mut Option<S>,
+    stale: u64,
 ) -> Result<(), Failure> {
-    let mut waits = false;
-    loop {
-        if open.frames.unsent() > 0 {
-            match open.frames.poll_send(context) {
-                Poll::Ready(sent) => sent.map_err(broken)?,
-                Poll::Pending => return Ok(()),
-            }
+    if let Some(more) = requests
+        && open.unanswered <= stale
+    {
+        match Pin::new(more).poll_next(context) {
+            Poll::Ready(Some(request)) => open.put(&request)?,
+            Poll::Ready(None) => *requests = None,
+            Poll::Pending => {}
         }
-        while let Some(more) = requests
-            && !waits
-            && open.frames.unsent() < GATHERED_BYTES
-        {
-            match Pin::new(more).poll_next(context) {
-                Poll::Ready(Some(request)) => open.put(&request)?,
-                Poll::Ready(None) => *requests = None,
-                Poll::Pending => waits = true,
-            }
-        }
-        if open.frames.unsent() == 0 {
-            return Ok(());
-        }
+    }
+    match open.frames.poll_send(context) {
+        Poll::Ready(sent) => sent.map_err(broken),
+        Poll::Pending => Ok(()),
     }
 }
 
