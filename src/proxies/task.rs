@@ -111,17 +111,20 @@ impl<'t> Reigning<'t> {
             }
             stays
         });
-        for (id, session) in found {
-            self.links.entry(id).or_insert_with(|| {
-                tracing::info!(proxy = id, address = session.address, version = session.version, "a proxy registered");
-                let link = Link::new(session);
-                let task = self.tasks.spawn(link.clone().serve(self.task.shared.clone()));
-                (link, task)
-            });
+        let new = found.into_values().filter(|session| !self.links.contains_key(&session.id));
+        let new: Vec<_> = new.map(Link::new).collect();
+        let mut all: Vec<_> = self.links.values().map(|(link, _)| link).chain(&new).cloned().collect();
+        all.sort_by_key(|link| link.session.id);
+        // Before the new ones begin to forget everything: what is to be forgotten from then on must reach them.
+        self.task.board.show(all);
+        for link in new {
+            let Session { id, address, version, .. } = &link.session;
+            tracing::info!(proxy = id, address, version, "a proxy registered");
+            let task = self.tasks.spawn(link.clone().serve(self.task.shared.clone()));
+            self.links.insert(*id, (link.clone(), task));
         }
         // Those that were cut off.
         while self.tasks.try_join_next().is_some() {}
-        self.task.board.show(self.links.values().map(|(link, _)| link.clone()).collect());
         self.sessions_changed = false;
         Ok(())
     }
