@@ -40,13 +40,14 @@ impl Accounts {
             restore.roles.push((name.clone(), description.clone()));
         }
         for group in &meta.privilege_groups {
-            names::group(&group.group_name)?;
-            if groups::is_reserved(&group.group_name) {
-                let detail = format!("privilege group [{}] already exists", group.group_name);
+            let name = group.group_name.trim();
+            names::group(name)?;
+            if groups::is_reserved(name) {
+                let detail = format!("privilege group [{name}] already exists");
                 return Err(Rejection::invalid(detail).into());
             }
             let members = group.privileges.iter().cloned().map(member).collect();
-            restore.groups.push((group.group_name.clone(), members));
+            restore.groups.push((name.to_owned(), members));
         }
         for entity in &meta.grants {
             restore.grants.push(grants::restored(entity)?);

@@ -149,22 +149,21 @@ impl Accounts {
     ) -> Result<(), Failure> {
         let V2Target { role, privilege: name, database, object } = target;
         let of_group = !is_defined(&name) && name != ANY;
-        // As in Milvus only groups must be granted on what they are about, once they hold something.
+        let privilege = Privilege::named(&name);
+        // As in Milvus only groups must be granted on what they are about, once they hold something. All of everything
+        // is about a database at least: proxies know no narrower place for it.
         let level = match BuiltInGroup::named(&name) {
             Some(group) => Some(group.level),
             None if of_group => self.level_of_custom(asked, &name).await?,
+            None if privilege.and_then(Privilege::level).is_none() => Some(PrivilegeLevel::Database),
             None => None,
         };
         if let Some(level) = level {
             check_level(level, &name, &database, &object)?;
         }
-        let key = GrantKey {
-            role,
-            object_type: Privilege::named(&name).map_or(ObjectType::Global, Privilege::object_type),
-            database,
-            object: if object.is_empty() { ANY.to_owned() } else { object },
-            privilege: stored_name(&name),
-        };
+        let object = if object.is_empty() || is_wide(privilege) { ANY.to_owned() } else { object };
+        let object_type = privilege.map_or(ObjectType::Global, Privilege::object_type);
+        let key = GrantKey { role, object_type, database, object, privilege: stored_name(&name) };
         self.operate(asked, key, grant_or_revoke(operation)?, grantor, of_group).await
     }
 
@@ -315,6 +314,12 @@ fn check_level(level: PrivilegeLevel, name: &str, database: &str, object: &str) 
     }
 }
 
+/// Whether it is of a database or of the cluster and so knows no object: a grant of it is on any, whatever it names.
+fn is_wide(privilege: Option<Privilege>) -> bool {
+    let level = privilege.and_then(Privilege::level);
+    level.is_some_and(|level| level != PrivilegeLevel::Collection)
+}
+
 /// The name that a grant holds, of a name of the API.
 pub(super) fn stored_name(name: &str) -> String {
     if let Some(group) = BuiltInGroup::named(name) {
@@ -364,7 +369,7 @@ pub(super) fn restored(entity: &GrantEntity) -> Result<Grant, Rejection> {
             role: named(entity.role.as_ref()),
             object_type: object_type(object)?,
             database: database.to_owned(),
-            object: entity.object_name.clone(),
+            object: if is_wide(Privilege::named(&name)) { ANY.to_owned() } else { entity.object_name.clone() },
             privilege: stored_name(&name),
         },
     })
@@ -373,15 +378,18 @@ pub(super) fn restored(entity: &GrantEntity) -> Result<Grant, Rejection> {
 /// A grant as lines of Milvus' policy engine, which knows the groups of grants by object type and no others, and of
 /// what is global no objects.
 fn policy_infos(key: &GrantKey, groups: &Groups) -> Vec<String> {
-    let line = |object_type: ObjectType, privilege: &str| {
-        let object = if object_type == ObjectType::Global { ANY } else { &key.object };
+    let line = |object_type: ObjectType, object: &str, privilege: &str| {
         let resource = format!("{}-{}.{object}", object_type.name(), key.database);
         serde_json::json!({ "PType": "p", "V0": key.role, "V1": resource, "V2": privilege }).to_string()
     };
-    if key.privilege == ANY || key.privilege == "PrivilegeAll" || legacy_group(&key.privilege).is_some() {
-        return vec![line(key.object_type, &key.privilege)];
+    let is_all = matches!(key.privilege.as_str(), "PrivilegeAll" | "PrivilegeGroupAdmin");
+    if is_all || key.privilege == ANY || legacy_group(&key.privilege).is_some() {
+        let object = if is_all { ANY } else { &key.object };
+        return vec![line(key.object_type, object, &key.privilege)];
     }
-    let of_entry =
-        |entry: &Entry<'_>| entry.privileges.iter().map(|one| line(entry.object_type, one.stored_name())).collect();
+    let of_entry = |entry: &Entry<'_>| {
+        let object = if entry.object_type == ObjectType::Global { ANY } else { &key.object };
+        entry.privileges.iter().map(|one| line(entry.object_type, object, one.stored_name())).collect()
+    };
     entries(key, groups).iter().flat_map(|entry| -> Vec<String> { of_entry(entry) }).collect()
 }

@@ -31,7 +31,7 @@ impl Accounts {
 
     /// On the leader. A missing group is a success.
     pub async fn drop_privilege_group(&self, asked: &Asked<DropPrivilegeGroupRequest>) -> Result<(), Failure> {
-        let name = asked.message.group_name.clone();
+        let name = asked.message.group_name.trim().to_owned();
         names::group(&name)?;
         self.propose(&asked.call, AccessCommand::DropGroup(DropGroup { name })).await
     }
@@ -48,8 +48,8 @@ impl Accounts {
         for PrivilegeEntity { name } in &privileges {
             names::privilege(name)?;
         }
-        let members = privileges.into_iter().map(member).collect();
-        self.propose(&asked.call, AccessCommand::ChangeGroup(ChangeGroup { name: group_name, members, add })).await
+        let (name, members) = (group_name.trim().to_owned(), privileges.into_iter().map(member).collect());
+        self.propose(&asked.call, AccessCommand::ChangeGroup(ChangeGroup { name, members, add })).await
     }
 
     /// The built-in groups and the custom ones.

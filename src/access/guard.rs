@@ -132,7 +132,10 @@ impl Guard {
         }
         let by_id = self.named_by_id(asking, &need)?;
         let named = by_id.as_ref().map_or(asking.database, |found| &found.database);
-        let database = if asking.rule.in_connection { asking.connection_database } else { named };
+        let connected = asking.connection_database;
+        let in_connection =
+            asking.rule.in_connection && (!asking.rule.in_default_only || connected == DEFAULT_DATABASE);
+        let database = if in_connection { connected } else { named };
         let malformed = |error: Malformed| Status::invalid_argument(error.to_string());
         let objects = match &by_id {
             Some(found) => vec![found.collection.as_str()],

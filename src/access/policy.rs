@@ -233,9 +233,7 @@ pub fn entries<'a>(key: &'a GrantKey, groups: &Groups) -> Vec<Entry<'a>> {
         }
         name => match (BuiltInGroup::stored(name), Privilege::stored(name)) {
             (Some(group), _) => by_type(group.set(), database, object),
-            (None, Some(one)) => {
-                vec![of_type(*object_type, whereabouts(one, *object_type, object), one.with_implied())]
-            }
+            (None, Some(one)) => vec![of_type(*object_type, object, one.with_implied())],
             (None, None) => {
                 let mut entries = by_type(members(name, groups), database, object);
                 entries.push(of_type(ObjectType::Global, object, PrivilegeSet::SIGHT));
@@ -245,22 +243,14 @@ pub fn entries<'a>(key: &'a GrantKey, groups: &Groups) -> Vec<Entry<'a>> {
     }
 }
 
-/// The object that a privilege counts for: those of databases and of the cluster know none, whatever a grant names.
-fn whereabouts(privilege: Privilege, object_type: ObjectType, object: &str) -> &str {
-    let is_wide = object_type == ObjectType::Global && privilege.level() != Some(PrivilegeLevel::Collection);
-    if is_wide { ANY } else { object }
-}
-
 /// Each privilege with its own object type and what it implies.
 fn by_type<'a>(set: PrivilegeSet, database: &'a str, object: &'a str) -> Vec<Entry<'a>> {
-    let mut found: BTreeMap<(ObjectType, &'a str), PrivilegeSet> = BTreeMap::new();
-    for one in set.iter() {
-        let object_type = one.object_type();
-        let privileges = found.entry((object_type, whereabouts(one, object_type, object))).or_default();
-        *privileges = privileges.union(one.with_implied());
-    }
-    let entry = |((object_type, object), privileges)| Entry { object_type, database, object, privileges };
-    found.into_iter().map(entry).collect()
+    let of_type = |object_type| {
+        let own = set.iter().filter(|privilege| privilege.object_type() == object_type);
+        let privileges = own.fold(PrivilegeSet::NONE, |all, one| all.union(one.with_implied()));
+        Entry { object_type, database, object, privileges }
+    };
+    ObjectType::ALL.map(of_type).into_iter().filter(|entry| !entry.privileges.is_empty()).collect()
 }
 
 /// What a custom group stands for, groups within it unfolded. Groups that hold each other end where they began.

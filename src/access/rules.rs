@@ -22,6 +22,8 @@ const WITHOUT_STATE: [&str; 5] = ["Connect", "GetVersion", "CheckHealth", "GetCo
 /// Calls of the cluster's level whose request names a database that they are about: what is to be made or dropped, or
 /// where something is granted. They are asked about in the connection's database, as every other call of that level.
 const ABOUT_A_DATABASE: [&str; 3] = ["CreateDatabase", "DropDatabase", "OperatePrivilegeV2"];
+/// Of those, what takes something away from a database: whoever may do it to one named database may not to another.
+const ENDS_A_DATABASE: &str = "DropDatabase";
 /// Fields that name what a call is about, for the audit; the first that a request has.
 const SUBJECTS: [&str; 7] = ["alias", "collection_name", "username", "role_name", "group_name", "db_name", "oldName"];
 
@@ -34,6 +36,8 @@ pub struct Rule {
     pub database: Option<u32>,
     /// The privilege is wanted in the connection's database, whichever one the field names.
     pub in_connection: bool,
+    /// It is so only while the connection's database is the default one.
+    pub in_default_only: bool,
     /// The field with the id of the collection that is meant when the request names none.
     pub collection_id: Option<u32>,
     /// Whether what it answers depends on more than who calls; versions and health are told also without a quorum.
@@ -118,7 +122,8 @@ impl Rule {
         let reads_state = !WITHOUT_STATE.contains(&method);
         let Some(request) = request else {
             let (need, database, collection_id, subject) = (None, None, None, None);
-            return Rule { need, database, in_connection: false, collection_id, reads_state, subject };
+            let (in_connection, in_default_only) = (false, false);
+            return Rule { need, database, in_connection, in_default_only, collection_id, reads_state, subject };
         };
         let field = |name: &str, kind: i32| {
             let field = request.fields.iter().find(|field| field.name == name && field.kind == kind)?;
@@ -130,6 +135,7 @@ impl Rule {
             need: annotation.and_then(|annotation| Need::of(&annotation, request, method)),
             database: text("db_name"),
             in_connection: ABOUT_A_DATABASE.contains(&method),
+            in_default_only: method == ENDS_A_DATABASE,
             collection_id: field("collectionID", Field::INTEGER),
             reads_state,
             subject: SUBJECTS.iter().find_map(|name| text(name)),

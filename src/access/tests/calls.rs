@@ -163,6 +163,12 @@ async fn names_are_trimmed_and_whoever_is_not_there_is_dropped_by_any_name() {
     let refused = rejection(desk.accounts.create_privilege_group(&group("g")).await);
     assert_eq!(refused.reason(), "privilege group name [g] is defined by users: invalid parameter");
     assert_eq!(rejection(desk.accounts.create_privilege_group(&group(" Load ")).await).code(), 1100);
+    let privileges = vec![PrivilegeEntity { name: "Load".into() }];
+    let members = OperatePrivilegeGroupRequest { group_name: " g".into(), privileges, ..Default::default() };
+    desk.accounts.operate_privilege_group(&asked(members)).await.unwrap();
+    let drop = DropPrivilegeGroupRequest { group_name: "g ".into(), ..Default::default() };
+    desk.accounts.drop_privilege_group(&asked(drop)).await.unwrap();
+    desk.accounts.create_privilege_group(&group("g")).await.unwrap();
 }
 
 /// The grants of `r` as clients see them: privilege, database and object.
@@ -216,12 +222,15 @@ async fn only_groups_must_be_granted_on_what_they_are_about() {
         ("CreateDatabase", "default.*"),
         ("Load", "*.books"),
         ("All", "default.*"),
-        ("GroupReadOnly", "default.books"),
+        ("GroupReadOnly", "default.*"),
         ("*", "*.*"),
         ("empty", "default.books"),
     ] {
         desk.grant("r", privilege, place).await;
-        assert_eq!(shown(&desk).await.len(), 1, "{privilege}");
+        // What is of no collection is on all of them, and says so.
+        let place = if privilege == "CreateCollection" { "sales.*" } else { place };
+        let shown_grants = shown(&desk).await;
+        assert!(matches!(&shown_grants[..], [one] if one.ends_with(&format!(" {place}"))), "{shown_grants:?}");
         desk.operate(OperatePrivilegeType::Revoke, "r", privilege, place).await.unwrap();
         assert!(shown(&desk).await.is_empty(), "{privilege}");
     }
@@ -231,6 +240,9 @@ async fn only_groups_must_be_granted_on_what_they_are_about() {
         ("DatabaseAdmin", "default.books", "collectionName should be * for the database level privilege: Database"),
         ("CollectionAdmin", "*.books", "please specify database name for the collection level privilege: Collection"),
         ("none", "default.books", "not found the privilege name[none]"),
+        ("*", "default.books", "collectionName should be * for the database level privilege: *"),
+        ("All", "default.books", "collectionName should be * for the database level privilege: All"),
+        ("GroupReadOnly", "default.books", "collectionName should be * for the database level privilege: GroupRead"),
     ] {
         let refused = rejection(desk.operate(OperatePrivilegeType::Grant, "r", privilege, place).await);
         assert!(refused.code() == 1100 && refused.reason().starts_with(text), "{refused}");

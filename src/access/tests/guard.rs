@@ -270,6 +270,13 @@ async fn a_database_that_is_made_or_granted_is_asked_about_where_the_connection_
         let grant = OperatePrivilegeV2Request { db_name: db_name.into(), ..Default::default() };
         assert!(desk.may("alice", "OperatePrivilegeV2", grant).await, "{db_name}");
     }
+    // A database is not dropped by whoever may drop another one.
+    desk.grant("maker", "DropDatabase", "hr.*").await;
+    let drop = DropDatabaseRequest { db_name: "sales".into(), ..Default::default() };
+    let denied = desk.ask_in("alice", "hr", "DropDatabase", drop).await.unwrap_err();
+    assert_eq!(denied.1, "PrivilegeDropDatabase: permission deny to alice in the `sales` database");
+    let drop = DropDatabaseRequest { db_name: "hr".into(), ..Default::default() };
+    assert_eq!(desk.ask_in("alice", "hr", "DropDatabase", drop).await, Ok(()));
     let denied = desk.ask_in("alice", "hr", "CreateDatabase", create).await.unwrap_err();
     assert_eq!(denied.1, "PrivilegeCreateDatabase: permission deny to alice in the `hr` database");
     // What is there already is asked about where it is.

@@ -244,11 +244,9 @@ fn says_yes(key: &GrantKey, groups: &Groups, wanted: &Wanted<'_>) -> bool {
                     "Flush" => wanted.privilege.name() == "GetFlushState",
                     _ => false,
                 };
-                // What is of a database or of the cluster knows no object.
-                let wide = *object_type == ObjectType::Global && one.level() != Some(PrivilegeLevel::Collection);
-                *object_type == wanted.object_type && (object || wide) && (*one == wanted.privilege || implied)
+                *object_type == wanted.object_type && (*one == wanted.privilege || implied)
             };
-            database && granted.iter().any(gives)
+            database && object && granted.iter().any(gives)
         }
     }
 }

@@ -95,6 +95,20 @@ pub(super) fn changed(step: &mut Step<'_, '_>, name: &str) {
     }
 }
 
+/// In quotes, and the same whatever Unicode the compiler knows: replies are state.
+fn quoted(text: &str) -> String {
+    let mut quoted = String::from('"');
+    for character in text.chars() {
+        match character {
+            '"' | '\\' => quoted.extend(['\\', character]),
+            _ if character.is_ascii_control() => quoted.extend(character.escape_default()),
+            _ => quoted.push(character),
+        }
+    }
+    quoted.push('"');
+    quoted
+}
+
 impl CreateRole {
     /// Milvus prints its own message.
     fn shown(&self, step: &Step<'_, '_>) -> String {
@@ -102,7 +116,7 @@ impl CreateRole {
         match description.as_str() {
             _ if step.apply_version < TEXTS_SINCE => name.clone(),
             "" => format!("name:{name:?}"),
-            description => format!("name:{name:?} description:{description:?}"),
+            description => format!("name:{name:?} description:{}", quoted(description)),
         }
     }
 
