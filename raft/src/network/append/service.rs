@@ -103,8 +103,9 @@ impl<A: Fn(Request) -> F, F: Future<Output = Answer>> Serving<A, F> {
                 continue;
             }
             let Some(frame) = ready!(self.frames.poll_frame(context))? else { return Poll::Ready(Ok(())) };
-            // Raft's queue gets a request when its future is first polled, so in order. Unconstrained: with tokio's
-            // budget used up it would do nothing yet, and the next request could overtake it.
+            // Raft's queue gets a request when its future is first polled, so in order while the queue has room (65,536
+            // messages; beyond that Raft may see a conflict, and is sent it again). Unconstrained: with tokio's budget
+            // used up it would do nothing yet, and the next request could overtake it.
             let mut asking = Box::pin(maybe_done(unconstrained((self.append)(request(frame)?))));
             let _ = asking.as_mut().poll(context);
             self.asked.push_back(asking);
